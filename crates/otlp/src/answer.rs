@@ -13,6 +13,7 @@
 //! RESOURCE_EXHAUSTED is to be sent again without `RetryInfo` too: a collector that is short of
 //! memory answers so.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -72,6 +73,13 @@ pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     /// What the receiver says of it.
     pub(crate) text: String,
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.code)?;
+        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+    }
 }
 
 impl Answer {
@@ -140,12 +148,14 @@ impl Answer {
         let (mut rejected, mut text) = (0, String::new());
         for (number, value) in Fields(partial.unwrap_or_default()).filter_map(Result::ok) {
             match (number, value) {
-                (1, Value::Varint(records)) => rejected = u32::try_from(records).unwrap_or(u32::MAX),
+                (1, Value::Varint(records)) => {
+                    // A negative number is none.
+                    rejected = u32::try_from(records.cast_signed().max(0)).unwrap_or(u32::MAX);
+                }
                 (2, Value::Bytes(message)) => text = shown(message),
                 _ => {}
             }
         }
-        // A negative number is none.
         Self { code, verdict: Verdict::Taken { rejected }, text }
     }
 }

@@ -225,7 +225,7 @@ impl<'a> Delivery<'a> {
     }
 
     fn refusal(&self, answer: &Answer) -> String {
-        format!("{} answers {}: {}", self.output.resolved.target, answer.code, answer.text)
+        format!("{} answers {answer}", self.output.resolved.target)
     }
 
     fn taken(&mut self, flight: &Flight, rejected: u32, text: &str, now: Instant) {

@@ -44,8 +44,7 @@ impl Output {
         runtime.shutdown_background();
         let target = &self.resolved.target;
         let answer = outcome.map_err(|fault| format!("no delivery to {target}: {}", fault.text))?;
-        let says = if answer.text.is_empty() { String::new() } else { format!(": {}", answer.text) };
-        let text = format!("{target} answers {}{says}", answer.code);
+        let text = format!("{target} answers {answer}");
         match answer.verdict {
             Verdict::Taken { rejected: 0 } => Ok(text),
             Verdict::Taken { rejected } => Err(format!("{text}; {rejected} of {} records rejected", request.records)),

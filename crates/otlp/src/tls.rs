@@ -19,6 +19,8 @@ pub(crate) struct TlsFiles {
     protocol: Protocol,
     followed: Followed,
     current: Option<Arc<ClientConfig>>,
+    /// What is wrong with the present files.
+    complaint: Option<String>,
 }
 
 impl TlsFiles {
@@ -26,39 +28,41 @@ impl TlsFiles {
     pub(crate) fn new(config: TlsConfig, protocol: Protocol) -> Self {
         let paths = [&config.ca_file, &config.cert_file, &config.key_file].into_iter().flatten().cloned();
         let followed = Followed::new(paths.collect::<Vec<_>>(), MIB);
-        Self { config, protocol, followed, current: None }
+        Self { config, protocol, followed, current: None, complaint: None }
     }
 
     /// Reads the files if they have changed. True if connections that are open have others. Blocks.
     ///
     /// # Errors
-    /// The file that cannot be used; what was in use stays.
+    /// As long as a file cannot be used; what was in use stays.
     pub(crate) fn poll(&mut self) -> Result<bool, String> {
-        match self.followed.poll() {
-            FilePoll::Changed(_) => {
-                let made = make(&self.config, self.protocol)?;
-                self.followed.accept();
-                Ok(self.current.replace(Arc::new(made)).is_some())
+        let made = match self.followed.poll() {
+            FilePoll::Changed(_) => make(&self.config, self.protocol),
+            FilePoll::Unreadable(_, error) => Err(format!("cannot read a file of TLS: {error}")),
+            FilePoll::Accepted => Ok(None),
+            // The system's authorities are not followed.
+            FilePoll::Unchanged if self.current.is_none() && self.config.ca_file.is_none() => {
+                make(&self.config, self.protocol)
             }
-            FilePoll::Unreadable(_, error) if self.current.is_some() => Err(format!("a file of TLS: {error}")),
-            _ => Ok(false),
-        }
+            FilePoll::Unchanged => return self.complaint.clone().map_or(Ok(false), Err),
+        };
+        self.complaint = made.as_ref().err().cloned();
+        let Some(made) = made? else { return Ok(false) };
+        self.followed.accept();
+        Ok(self.current.replace(Arc::new(made)).is_some())
     }
 
-    /// The configuration for a new connection. Reads files until there is one.
+    /// The configuration for a new connection, with what the files hold now. Blocks.
     ///
     /// # Errors
-    /// The file that cannot be used.
+    /// The file that cannot be used, if none could be used before.
     pub(crate) fn current(&mut self) -> Result<Arc<ClientConfig>, String> {
-        if let Some(current) = &self.current {
-            return Ok(Arc::clone(current));
+        let polled = self.poll();
+        match (&self.current, polled) {
+            (Some(current), _) => Ok(Arc::clone(current)),
+            (None, Err(why)) => Err(why),
+            (None, Ok(_)) => Err("the files of TLS were not read".to_owned()),
         }
-        let made = Arc::new(make(&self.config, self.protocol)?);
-        // Without this the first poll would find all of them changed.
-        if let FilePoll::Changed(_) = self.followed.poll() {
-            self.followed.accept();
-        }
-        Ok(Arc::clone(self.current.insert(made)))
     }
 
     /// The name that the receiver's certificate must have.
@@ -68,7 +72,7 @@ impl TlsFiles {
     }
 }
 
-fn make(config: &TlsConfig, protocol: Protocol) -> Result<ClientConfig, String> {
+fn make(config: &TlsConfig, protocol: Protocol) -> Result<Option<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -92,7 +96,7 @@ fn make(config: &TlsConfig, protocol: Protocol) -> Result<ClientConfig, String> 
         Protocol::Grpc => vec![b"h2".to_vec()],
         Protocol::HttpProtobuf => vec![b"http/1.1".to_vec()],
     };
-    Ok(made)
+    Ok(Some(made))
 }
 
 /// The authorities of a file, or of the system.

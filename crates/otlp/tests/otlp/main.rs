@@ -8,4 +8,11 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod answers;
+mod common;
+mod files;
+mod outage;
+mod receiver;
+mod spool;
+mod wire;
 mod writer;

@@ -1,0 +1,282 @@
+//! Each answer that a receiver can give, and what becomes of the records.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use base64::Engine as _;
+use prost::Message as _;
+use webb_otlp::{Encoding, Loss, OutputConfig, RetryConfig, Stream};
+
+use crate::common::{Running, config, output, request, sized, sorted};
+use crate::receiver::{Receiver, Reply, number};
+
+/// What is expected of ten records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// They are delivered with this attempt.
+    Delivered(usize),
+    /// They are refused with this attempt.
+    Refused(usize),
+}
+
+fn fate(receiver: &Receiver, replies: Vec<Reply>) -> Fate {
+    let before = receiver.came().len();
+    receiver.reply(replies);
+    let running = Running::start(output(config(receiver)));
+    running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    let ledger = running.settled();
+    receiver.rules().replies.clear();
+    let attempts = receiver.came().len() - before;
+    match (ledger.delivered, ledger.dropped(Loss::Refused)) {
+        (10, 0) => Fate::Delivered(attempts),
+        (0, 10) => Fate::Refused(attempts),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Statuses of gRPC, in the headers and in trailers.
+#[test]
+fn statuses_of_grpc() {
+    let receiver = Receiver::grpc();
+    for trailers_only in [true, false] {
+        let reply = |status| Reply::Grpc { status, message: "some%20text", details: None, trailers_only };
+        for status in [1, 4, 8, 10, 11, 14, 15] {
+            assert_eq!(fate(&receiver, vec![reply(status); 4]), Fate::Delivered(5), "{status}");
+        }
+        for status in [3, 5, 6, 7, 9, 12, 13, 16] {
+            assert_eq!(fate(&receiver, vec![reply(status)]), Fate::Refused(1), "{status}");
+        }
+        for status in [2, 99] {
+            assert_eq!(fate(&receiver, vec![reply(status); 2]), Fate::Delivered(3), "{status}");
+            assert_eq!(fate(&receiver, vec![reply(status); 3]), Fate::Refused(3), "{status}");
+        }
+    }
+    // What is before the receiver answers by HTTP.
+    assert_eq!(fate(&receiver, vec![Reply::http(503); 2]), Fate::Delivered(3));
+    for status in [200, 404] {
+        assert_eq!(fate(&receiver, vec![Reply::http(status)]), Fate::Refused(1), "{status}");
+    }
+}
+
+/// Statuses of HTTP. Redirects are not followed.
+#[test]
+fn statuses_of_http() {
+    let receiver = Receiver::http();
+    for status in [429, 502, 503, 504] {
+        assert_eq!(fate(&receiver, vec![Reply::http(status); 4]), Fate::Delivered(5), "{status}");
+    }
+    for status in [400, 401, 403, 404, 405, 418, 501] {
+        assert_eq!(fate(&receiver, vec![Reply::http(status)]), Fate::Refused(1), "{status}");
+    }
+    assert_eq!(fate(&receiver, vec![Reply::http(500); 2]), Fate::Delivered(3));
+    assert_eq!(fate(&receiver, vec![Reply::http(500); 3]), Fate::Refused(3));
+    assert_eq!(fate(&receiver, vec![Reply::http(202)]), Fate::Delivered(1));
+    let other = Receiver::http();
+    for status in [301, 302, 307, 308] {
+        let headers = vec![("location", format!("{}/v1/logs", other.url()))];
+        assert_eq!(fate(&receiver, vec![Reply::Http { status, headers, body: Vec::new() }]), Fate::Refused(1));
+    }
+    assert!(other.came().is_empty());
+}
+
+/// The text of a refusal is what the owner is told.
+#[test]
+fn refusals_are_said() {
+    let receiver = Receiver::http();
+    let status = [&[8, 3, 18, 7][..], b"no\nroom"].concat();
+    receiver.reply([Reply::Http { status: 400, headers: Vec::new(), body: status }]);
+    let running = Running::start(output(config(&receiver)));
+    running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    running.has_problem("answers 400: no room");
+    running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    running.settled();
+    running.has_problem("");
+    let problems = running.owner.problems.lock().unwrap().clone();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert_eq!(problems[1], "");
+}
+
+/// `RetryInfo` in the details of a status, as base64.
+fn retry_info(seconds: i64, nanos: i32) -> String {
+    #[derive(prost::Message)]
+    struct RetryInfo {
+        #[prost(message, optional, tag = "1")]
+        retry_delay: Option<prost_types::Duration>,
+    }
+    #[derive(prost::Message)]
+    struct Status {
+        #[prost(int32, tag = "1")]
+        code: i32,
+        #[prost(string, tag = "2")]
+        message: String,
+        #[prost(message, repeated, tag = "3")]
+        details: Vec<prost_types::Any>,
+    }
+    let any = |name: &str, value| prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value };
+    let info = RetryInfo { retry_delay: Some(prost_types::Duration { seconds, nanos }) };
+    let details = vec![any("google.rpc.DebugInfo", vec![10, 1, 0]), any("google.rpc.RetryInfo", info.encode_to_vec())];
+    let status = Status { code: 14, message: "later".to_owned(), details };
+    base64::engine::general_purpose::STANDARD_NO_PAD.encode(status.encode_to_vec())
+}
+
+/// A receiver's wish for a time is followed, in each of its forms, up to the greatest wait.
+#[test]
+fn receivers_name_a_time() {
+    let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3));
+    let grpc = |seconds, nanos| Reply::Grpc {
+        status: 8,
+        message: "later",
+        details: Some(retry_info(seconds, nanos)),
+        trailers_only: false,
+    };
+    let http =
+        |value: &str| Reply::Http { status: 503, headers: vec![("retry-after", value.to_owned())], body: Vec::new() };
+    let (most, ms) = (Duration::from_secs(20), Duration::from_millis);
+    for (receiver, reply, most, least) in [
+        (Receiver::grpc(), grpc(0, 700_000_000), most, ms(700)),
+        (Receiver::grpc(), grpc(3600, 0), ms(600), ms(600)),
+        (Receiver::http(), http("1"), most, ms(1000)),
+        (Receiver::http(), http("3600"), ms(600), ms(600)),
+        (Receiver::http(), http(&soon), most, ms(500)),
+    ] {
+        receiver.reply([reply.clone()]);
+        let retry = RetryConfig { min: ms(1), max: most };
+        let running = Running::start(output(OutputConfig { retry, ..config(&receiver) }));
+        running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+        running.settled();
+        let came = receiver.came();
+        let waited = came[1].at - came[0].at;
+        assert!(waited >= least && waited < most + ms(10_000), "{waited:?}: {reply:?}");
+    }
+    // A date that is over, and what is no time, are no wish.
+    for value in ["Sun, 06 Nov 1994 08:49:37 GMT", "soon", "-1"] {
+        assert_eq!(fate(&Receiver::http(), vec![http(value)]), Fate::Delivered(2));
+    }
+    for details in ["", "!", "AAAA", "CAES"] {
+        let details = Some(details.to_owned());
+        let reply = Reply::Grpc { status: 14, message: "", details, trailers_only: true };
+        assert_eq!(fate(&Receiver::grpc(), vec![reply]), Fate::Delivered(2));
+    }
+}
+
+/// Rejected records are counted and never sent again; a message without any is a warning.
+#[test]
+fn partial_success_is_final() {
+    for receiver in [Receiver::grpc(), Receiver::http()] {
+        receiver.reply([
+            Reply::Partly(3, "three are wrong"),
+            Reply::Partly(0, "be careful"),
+            Reply::Partly(99, "more than there are"),
+            Reply::Partly(-5, "fewer than none"),
+        ]);
+        let running = Running::start(output(OutputConfig { in_flight: 1, ..config(&receiver) }));
+        for part in 0..4 {
+            running.offer([request(Stream::Rollups, Encoding::Gzip, part * 10..part * 10 + 10)]);
+        }
+        let ledger = running.settled();
+        assert_eq!((ledger.delivered, ledger.rejected), (7 + 10 + 10, 3 + 10));
+        assert_eq!(receiver.came().len(), 4);
+    }
+}
+
+/// A request that is too large is halved until it fits, the size is remembered, and a record that
+/// is too large alone is dropped and named.
+#[test]
+fn large_requests_are_halved() {
+    for receiver in [Receiver::grpc(), Receiver::http()] {
+        receiver.rules().max_bytes = Some(20_000);
+        let running = Running::start(output(OutputConfig { in_flight: 1, ..config(&receiver) }));
+        running.offer([sized(Stream::Flows, Encoding::Gzip, 0..1000, 100)]);
+        assert_eq!(running.settled().delivered, 1000);
+        assert_eq!(sorted(receiver.taken()), (0..1000).collect::<Vec<_>>());
+        let order: Vec<_> = receiver.taken();
+        assert_eq!(order, sorted(order.clone()), "in their order");
+        let (_, learned) = running.output.limits();
+        assert!((10_000..20_000).contains(&learned), "{learned}");
+        // The next one is not tried as it is.
+        let before = receiver.came().len();
+        running.offer([sized(Stream::Flows, Encoding::Gzip, 1000..1500, 100)]);
+        running.settled();
+        assert!(receiver.came()[before..].iter().all(|came| came.taken));
+        running.offer([sized(Stream::Rollups, Encoding::Gzip, 1500..1501, 4000)]);
+        assert_eq!(running.settled().delivered, 1501);
+        receiver.rules().max_bytes = Some(2000);
+        running.offer([sized(Stream::Rollups, Encoding::None, 1501..1504, 4000)]);
+        let ledger = running.settled();
+        assert_eq!((ledger.delivered, ledger.dropped(Loss::TooLarge)), (1501, 3));
+    }
+}
+
+/// The text of tonic about sizes has another status.
+#[test]
+fn sizes_have_several_texts() {
+    for (status, text) in [
+        (8, "Received message larger than max (5 vs. 4)"),
+        (11, "Error, decoded message length too large: found 5 bytes, the limit is: 4 bytes"),
+        (8, "gRPC message exceeds maximum size 4194304: 5000000"),
+    ] {
+        let receiver = Receiver::grpc();
+        receiver.reply([Reply::grpc(status, text)]);
+        let running = Running::start(output(OutputConfig { in_flight: 1, ..config(&receiver) }));
+        running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+        assert_eq!(running.settled().delivered, 10);
+        let sizes: Vec<_> = receiver.came().iter().map(|came| came.records.len()).collect();
+        assert_eq!(sizes, [10, 5, 5]);
+    }
+}
+
+/// A receiver without zstd gets gzip, one without both gets plain bytes, also of what waits already.
+#[test]
+fn encodings_are_refused() {
+    for receiver in [Receiver::grpc(), Receiver::http()] {
+        receiver.rules().unknown = vec!["zstd"];
+        let compression = Some(Encoding::Zstd);
+        let running = Running::start(output(OutputConfig { compression, ..config(&receiver) }));
+        assert_eq!(running.output.limits().0, Encoding::Zstd);
+        running.offer((0..3).map(|part| request(Stream::Flows, Encoding::Zstd, part * 10..part * 10 + 10)));
+        assert_eq!(running.settled().delivered, 30);
+        assert_eq!(running.output.limits().0, Encoding::Gzip);
+        receiver.rules().unknown = vec!["zstd", "gzip"];
+        running.offer((3..6).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+        assert_eq!(running.settled().delivered, 60);
+        assert_eq!(running.output.limits().0, Encoding::None);
+        assert_eq!(sorted(receiver.taken()), (0..60).collect::<Vec<_>>());
+        // Two were under way at most when it was refused.
+        assert!(receiver.came().len() <= 6 + 2 * 2, "{}", receiver.came().len());
+    }
+}
+
+/// A receiver that has taken records and answers otherwise gets them again: each record has the
+/// same bytes each time, so that it can tell.
+#[test]
+fn what_comes_twice_is_the_same() {
+    for receiver in [Receiver::grpc(), Receiver::http()] {
+        receiver.reply(vec![Reply::TakenAndDenied; 5]);
+        let running = Running::start(output(config(&receiver)));
+        running.offer((0..5).map(|part| request(Stream::Rollups, Encoding::Gzip, part * 10..part * 10 + 10)));
+        assert_eq!(running.settled().delivered, 50);
+        let mut records: Vec<_> = receiver.came().into_iter().flat_map(|came| came.records).collect();
+        assert!(records.len() >= 100, "{}", records.len());
+        records.sort_by_key(number);
+        records.dedup();
+        assert_eq!(records.len(), 50);
+    }
+}
+
+/// Requests that are refused are not sent at full speed for ever: attempts in an outage become
+/// fewer.
+#[test]
+fn attempts_become_fewer() {
+    let receiver = Receiver::grpc();
+    receiver.rules().always = Some(Reply::grpc(14, "away"));
+    let retry = RetryConfig { min: Duration::from_millis(200), max: Duration::from_mins(1) };
+    let running = Running::start(output(OutputConfig { retry, ..config(&receiver) }));
+    running.offer((0..20).map(|part| request(Stream::Flows, Encoding::Gzip, part..part + 1)));
+    running.has_problem("answers UNAVAILABLE: away");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        assert_eq!(running.ledger().waiting, 20);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Two at once, and then one after each wait.
+    assert!(receiver.came().len() < 20, "{}", receiver.came().len());
+}

@@ -1,0 +1,237 @@
+//! The spool directory: restarts, damage, disks without room.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use webb_otlp::{Encoding, Environment, Loss, Output, OutputConfig, SpoolConfig, Stream};
+
+use crate::common::{Running, config, output, quick, request, sized, sorted, spool, wait_for};
+use crate::receiver::{Receiver, Reply};
+
+/// An endpoint without a receiver.
+fn nowhere() -> OutputConfig {
+    OutputConfig { endpoint: Some("http://127.0.0.1:9".to_owned()), ..quick() }
+}
+
+fn of_instance(config: OutputConfig, instance: &str) -> Output {
+    Output::new(config, &Environment::default(), instance).unwrap()
+}
+
+/// Names of the files in an output's directory, but for the lock.
+fn names(directory: &Path) -> Vec<String> {
+    let Ok(entries) = directory.join("main").read_dir() else { return Vec::new() };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name != "lock").collect();
+    names.sort();
+    names
+}
+
+/// Waits until the directory has so many files.
+fn has_files(directory: &Path, count: usize) {
+    wait_for("files", || if names(directory).len() == count { Ok(()) } else { Err(format!("{:?}", names(directory))) });
+}
+
+/// What one process has left, even by a kill, the next delivers, oldest first and before its own;
+/// files that are delivered are gone.
+#[test]
+fn files_of_before_are_delivered() {
+    let directory = tempfile::tempdir().unwrap();
+    for (encoding, fsync) in [(Encoding::Gzip, false), (Encoding::Zstd, true), (Encoding::None, false)] {
+        let spool = SpoolConfig { fsync, ..spool(directory.path()) };
+        let config_of = |base: OutputConfig| OutputConfig { spool: Some(spool.clone()), in_flight: 1, ..base };
+        for (part, instance) in ["one", "two"].into_iter().enumerate() {
+            let running = Running::start(of_instance(config_of(nowhere()), instance));
+            let first = i64::try_from(part).unwrap() * 20;
+            running.offer([
+                request(Stream::Flows, encoding, first..first + 10),
+                request(Stream::Rollups, encoding, first + 10..first + 20),
+            ]);
+            has_files(directory.path(), part * 2 + 2);
+            let offered = running.ledger();
+            assert_eq!((offered.offered, offered.waiting), (first.unsigned_abs() + 20, first.unsigned_abs() + 20));
+        }
+        let receiver = if fsync { Receiver::http() } else { Receiver::grpc() };
+        let output = Arc::new(of_instance(config_of(config(&receiver)), "three"));
+        output.offer(request(Stream::Rollups, encoding, 40..50));
+        let running = Running::again(output);
+        let ledger = running.settled();
+        assert_eq!((ledger.offered, ledger.delivered), (50, 50));
+        let taken = receiver.taken();
+        assert_eq!(sorted(taken.clone()), (0..50).collect::<Vec<_>>());
+        assert_eq!(&taken[40..], (40..50).collect::<Vec<_>>());
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+        assert_eq!((running.output.figures().spool_files(), running.output.figures().spool_bytes()), (0, 0));
+    }
+}
+
+/// A stop leaves what is not delivered in files.
+#[test]
+fn a_stop_leaves_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::grpc();
+    receiver.rules().always = Some(Reply::Silence);
+    let mut running =
+        Running::start(output(OutputConfig { spool: Some(spool(directory.path())), ..config(&receiver) }));
+    running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    assert!(running.stop());
+    running.output.close();
+    let ledger = running.ledger();
+    assert_eq!((ledger.waiting, ledger.dropped.iter().sum::<u64>()), (10, 0));
+    assert_eq!(names(directory.path()), ["one-0000000000.flows.10.otlp.gz"]);
+}
+
+/// Damaged files are set aside and counted, files of other kinds are left alone, and the rest
+/// arrives.
+#[test]
+fn damage_is_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path().join("main");
+    let spool = Some(spool(directory.path()));
+    let running = Running::start(output(OutputConfig { spool: spool.clone(), ..nowhere() }));
+    running.offer((0..5).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+    has_files(directory.path(), 5);
+    drop(running);
+    let files = names(directory.path());
+    // Cut, other bytes, a wrong number of records, no request at all, gone before it is read.
+    let whole = fs::read(base.join(&files[0])).unwrap();
+    fs::write(base.join(&files[0]), &whole[..whole.len() / 2]).unwrap();
+    let mut bytes = fs::read(base.join(&files[1])).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    fs::write(base.join(&files[1]), bytes).unwrap();
+    fs::rename(base.join(&files[2]), base.join("one-0000000002.flows.11.otlp.gz")).unwrap();
+    fs::write(base.join("old-0000000001.rollups.7.otlp"), "something else").unwrap();
+    for other in ["one-0000000009.flows.5.otlp.lz4", "one-0000000009.spans.5.otlp.gz", "notes"] {
+        fs::write(base.join(other), "?").unwrap();
+    }
+    let receiver = Receiver::grpc();
+    let running = Running::start(of_instance(OutputConfig { spool, ..config(&receiver) }, "two"));
+    let ledger = running.settled();
+    assert_eq!((ledger.offered, ledger.delivered, ledger.dropped(Loss::Corrupted)), (58, 20, 38));
+    assert_eq!(sorted(receiver.taken()), (30..50).collect::<Vec<_>>());
+    assert_eq!(running.output.figures().bad_files(), 4);
+    let bad = names(directory.path()).iter().filter(|name| name.rsplit('.').next() == Some("bad")).count();
+    assert_eq!((bad, names(directory.path()).len()), (4, 4 + 3));
+}
+
+/// A second process that was given the same directory says so, sends from memory, and takes the
+/// directory over when the first has ended. Nothing is sent twice.
+#[test]
+fn a_directory_has_one_user() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Some(spool(directory.path()));
+    let first = Running::start(output(OutputConfig { spool: spool.clone(), ..nowhere() }));
+    first.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    has_files(directory.path(), 1);
+    let receiver = Receiver::grpc();
+    let second = Running::start(of_instance(OutputConfig { spool, ..config(&receiver) }, "two"));
+    second.has_problem("is in use by another process");
+    second.offer([request(Stream::Flows, Encoding::Gzip, 10..20)]);
+    assert_eq!(second.settled().delivered, 10);
+    assert_eq!(receiver.taken(), (10..20).collect::<Vec<_>>());
+    drop(first);
+    wait_for("it takes over", || match second.ledger().delivered {
+        20 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    assert_eq!(sorted(receiver.taken()), (0..20).collect::<Vec<_>>());
+    second.has_problem("");
+    assert_eq!(second.owner.problems.lock().unwrap().len(), 2);
+}
+
+/// Halves of a request have files of their own, and the whole has none any more.
+#[test]
+fn halves_are_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let receiver = Receiver::http();
+    receiver.reply([Reply::http(413)]);
+    receiver.rules().always = Some(Reply::http(503));
+    let running = Running::start(output(OutputConfig { spool: Some(spool(directory.path())), ..config(&receiver) }));
+    running.offer([request(Stream::Rollups, Encoding::Gzip, 0..11)]);
+    wait_for("halves", || if receiver.came().len() > 2 { Ok(()) } else { Err(String::new()) });
+    has_files(directory.path(), 2);
+    assert!(names(directory.path())[0].ends_with(".rollups.5.otlp.gz"), "{:?}", names(directory.path()));
+    receiver.rules().always = None;
+    assert_eq!(running.settled().delivered, 11);
+    has_files(directory.path(), 0);
+}
+
+/// Names the directory that the other process works in.
+const DIRECTORY: &str = "WEBB_TEST_OTLP_DIRECTORY";
+
+/// The directory, in the process that was run for one case.
+fn directory() -> Option<PathBuf> {
+    std::env::var_os(DIRECTORY).map(PathBuf::from)
+}
+
+/// Runs a test again as root of a mount namespace of its own, with a file system of a MiB on the
+/// directory.
+fn on_a_small_disk(test: &str) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: a file system is root's to mount");
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(scratch.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("spool::{test}")])
+        .env(DIRECTORY, scratch.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// A disk without room: what does not fit waits in memory, it is said once, no half file is left,
+/// and all of it arrives; when there is room again, files are written again.
+#[test]
+fn a_full_disk_is_said_once() {
+    let Some(directory) = directory() else { return on_a_small_disk("a_full_disk_is_said_once") };
+    let receiver = Receiver::grpc();
+    receiver.rules().always = Some(Reply::http(503));
+    let running = Running::start(output(OutputConfig { spool: Some(spool(&directory)), ..config(&receiver) }));
+    // Some 60 kB each.
+    let offer = |part: i64| {
+        running.offer([sized(Stream::Rollups, Encoding::Gzip, part * 100..part * 100 + 100, 1000)]);
+    };
+    (0..30).for_each(offer);
+    running.has_problem("No space left on device");
+    let ledger = running.ledger();
+    assert_eq!((ledger.offered, ledger.waiting), (3000, 3000));
+    assert!(names(&directory).iter().all(|name| name.ends_with(".otlp.gz")), "{:?}", names(&directory));
+    assert!(running.output.figures().spool_errors() >= 1);
+    let said = running.owner.problems.lock().unwrap().iter().filter(|problem| problem.contains("No space")).count();
+    assert!(said <= 2, "{:?}", running.owner.problems.lock().unwrap());
+    receiver.rules().always = None;
+    assert_eq!(running.settled().delivered, 3000);
+    assert_eq!(sorted(receiver.taken()), (0..3000).collect::<Vec<_>>());
+    receiver.rules().always = Some(Reply::http(503));
+    wait_for("files again", || {
+        offer(30);
+        if running.output.figures().spool_files() > 0 { Ok(()) } else { Err(running.output.figures().problem()) }
+    });
+}
+
+/// A directory that is read-only is no reason to lose anything.
+#[test]
+fn a_read_only_disk_is_survived() {
+    let Some(directory) = directory() else { return on_a_small_disk("a_read_only_disk_is_survived") };
+    let receiver = Receiver::grpc();
+    receiver.rules().always = Some(Reply::http(503));
+    let running = Running::start(output(OutputConfig { spool: Some(spool(&directory)), ..config(&receiver) }));
+    running.offer([request(Stream::Rollups, Encoding::Gzip, 0..10)]);
+    has_files(&directory, 1);
+    let status = Command::new("mount").args(["-o", "remount,ro"]).arg(&directory).status().unwrap();
+    // A file that is open for writing, the lock, may stand in the way: then it is another case.
+    assert!(status.success() || cfg!(not(target_os = "linux")), "remount");
+    running.offer([request(Stream::Rollups, Encoding::Gzip, 10..20)]);
+    running.has_problem("Read-only file system");
+    receiver.rules().always = None;
+    assert_eq!(running.settled().delivered, 20);
+    assert_eq!(sorted(receiver.taken()), (0..20).collect::<Vec<_>>());
+}
