@@ -134,7 +134,9 @@ impl<'a> Delivery<'a> {
 
     /// Tells the owner what has changed.
     fn show(&mut self, now: Instant) {
-        let problems = [self.store.problem(), &self.of_files, &self.of_requests];
+        // Requests fail because of files.
+        let of_files = if self.of_requests.contains(&self.of_files) { "" } else { &self.of_files };
+        let problems = [self.store.problem(), of_files, &self.of_requests];
         let problem = problems.into_iter().filter(|problem| !problem.is_empty()).collect::<Vec<_>>().join("; ");
         let had_problem = !self.output.figures.problem().is_empty();
         if !self.output.figures.set_problem(&problem) {

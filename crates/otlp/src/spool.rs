@@ -63,13 +63,12 @@ impl Spool {
         let directory = config.directory.join(output);
         let failed = |error| format!("the spool directory {} cannot be used: {error}", directory.display());
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(directory.join(LOCK))
-            .map_err(failed)?;
+        let path = directory.join(LOCK);
+        if !path.exists() {
+            OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
+        }
+        // For reading only, so that the file system can be made read-only meanwhile.
+        let lock = File::open(&path).map_err(failed)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {

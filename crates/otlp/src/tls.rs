@@ -1,6 +1,6 @@
 //! TLS to a receiver, with files that are followed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -26,8 +26,7 @@ pub(crate) struct TlsFiles {
 impl TlsFiles {
     /// Files that are not read yet.
     pub(crate) fn new(config: TlsConfig, protocol: Protocol) -> Self {
-        let paths = [&config.ca_file, &config.cert_file, &config.key_file].into_iter().flatten().cloned();
-        let followed = Followed::new(paths.collect::<Vec<_>>(), MIB);
+        let followed = Followed::new(files(&config).cloned(), MIB);
         Self { config, protocol, followed, current: None, complaint: None }
     }
 
@@ -38,7 +37,10 @@ impl TlsFiles {
     pub(crate) fn poll(&mut self) -> Result<bool, String> {
         let made = match self.followed.poll() {
             FilePoll::Changed(_) => make(&self.config, self.protocol),
-            FilePoll::Unreadable(_, error) => Err(format!("cannot read a file of TLS: {error}")),
+            FilePoll::Unreadable(number, error) => {
+                let path = files(&self.config).nth(number).map(|path| path.display().to_string());
+                Err(format!("cannot read {}: {error}", path.unwrap_or_default()))
+            }
             FilePoll::Accepted => Ok(None),
             // The system's authorities are not followed.
             FilePoll::Unchanged if self.current.is_none() && self.config.ca_file.is_none() => {
@@ -70,6 +72,11 @@ impl TlsFiles {
         let name = self.config.server_name.as_deref().unwrap_or(host);
         ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name of a server"))
     }
+}
+
+/// The files that are followed.
+fn files(config: &TlsConfig) -> impl Iterator<Item = &PathBuf> {
+    [&config.ca_file, &config.cert_file, &config.key_file].into_iter().flatten()
 }
 
 fn make(config: &TlsConfig, protocol: Protocol) -> Result<Option<ClientConfig>, String> {

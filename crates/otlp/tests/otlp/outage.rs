@@ -18,7 +18,7 @@ async fn a_day_without_a_receiver() {
     // Free again, so that connections are refused.
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let retry = RetryConfig { min: Duration::from_secs(1), max: Duration::from_secs(8) };
-    let spool = SpoolConfig { max_bytes: 1 << 20, ..spool(directory.path()) };
+    let spool = SpoolConfig { max_bytes: 1 << 20, max_age: Duration::from_hours(48), ..spool(directory.path()) };
     let output = Arc::new(output(OutputConfig {
         endpoint: Some(format!("http://127.0.0.1:{port}")),
         queue_bytes: 1 << 16,
