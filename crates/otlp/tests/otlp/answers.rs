@@ -224,7 +224,7 @@ fn sizes_have_several_texts() {
     }
 }
 
-/// A receiver without zstd gets gzip, one without both gets plain bytes, also of what waits already.
+/// A receiver without zstd gets gzip, one without both gets plain bytes, also of what waits.
 #[test]
 fn encodings_are_refused() {
     for receiver in [Receiver::grpc(), Receiver::http()] {

@@ -226,8 +226,8 @@ fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// A proxy of the environment is asked for a tunnel, with its user; what it refuses is said, without
-/// the password.
+/// A proxy of the environment is asked for a tunnel, with its user; what it refuses is said,
+/// without the password.
 #[test]
 fn proxies_are_tunnels() {
     let receiver = Receiver::grpc();
