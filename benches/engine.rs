@@ -2,10 +2,10 @@
 //! of a configuration, on one core in all.
 //!
 //! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`,
-//! `history`, `history-beside`, `stages`, `series`, `pods`, `threads`, `connections`, `memory`. But
-//! for `history-beside`, `threads` and `connections`, everything runs in one thread, in the order
-//! in which the pipeline's threads would do it. Figures are CPU time, which other programs on the
-//! machine lengthen less than time on the clock.
+//! `history`, `rollups`, `history-beside`, `stages`, `series`, `pods`, `threads`, `connections`,
+//! `memory`. But for `history-beside`, `threads` and `connections`, everything runs in one thread,
+//! in the order in which the pipeline's threads would do it. Figures are CPU time, which other
+//! programs on the machine lengthen less than time on the clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,6 +32,8 @@ use webb_index::{Flows, Index};
 use webb_metrics::Aggregator;
 use webb_metrics::expose::{Exposition, Format, Snapshot};
 use webb_observer::{History, Recorder};
+use webb_otlp::{Attributes, Encoding, RequestBuilder, Stream};
+use webb_rollup::{Encoder, Rollups, Settings, Window};
 use zerocopy::IntoBytes;
 
 const CONFIGURATIONS: [(&str, &str); 2] = [("first", mix::FIRST), ("second", mix::SECOND)];
@@ -191,6 +193,41 @@ fn history() {
             times.print(&format!("{name}, {}", if with { "with" } else { "without" }), records.len(), 0);
         }
         println!("{name}: {} bytes a flow", history.bytes() / history.totals().held);
+    }
+}
+
+/// What rows cost beside the counters: what their thread does, on the same core; and the end of a
+/// window.
+fn rollups() {
+    head("Rows beside the counters");
+    let records = mix::records(mix::PODS);
+    for (name, configuration) in CONFIGURATIONS {
+        let mut engine = Engine::new(configuration, mix::PODS);
+        let mut rollups = Rollups::new(Settings::default());
+        let index = Arc::clone(&engine.index);
+        for with in [false, true] {
+            let mut round = || {
+                for chunk in records.chunks(mix::BATCH) {
+                    engine.run(chunk);
+                    if with {
+                        let batch = Flows { flows: &engine.batch, extras: &[], index: &index };
+                        rollups.observe(batch, 0, &mut 0);
+                    }
+                }
+            };
+            round();
+            let times = Times::of(round);
+            times.print(&format!("{name}, {}", if with { "with" } else { "without" }), records.len(), 0);
+        }
+        let rows = rollups.rows();
+        let mut requests = RequestBuilder::new(Stream::Rollups, &Attributes::new(), "bench", "1");
+        let began = Instant::now();
+        let window = Window { start: 0, seconds: 60 };
+        Encoder::new(1).window(window, &mut rollups, 0, 0, |record| requests.push(record));
+        let each = began.elapsed().as_secs_f64() * 1e6 / rows as f64;
+        let request = requests.take(Encoding::Gzip).unwrap().unwrap();
+        let (plain, packed) = (request.plain_bytes / rows, request.body.len() / rows);
+        println!("{name}: {rows} rows, each encoded in {each:.2} us: {plain} bytes, {packed} compressed");
     }
 }
 
@@ -366,9 +403,10 @@ fn memory() {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let tables: [(&str, fn()); 9] = [
+    let tables: [(&str, fn()); 10] = [
         ("path", path),
         ("history", history),
+        ("rollups", rollups),
         ("history-beside", history_beside),
         ("stages", stages),
         ("series", series),

@@ -149,7 +149,7 @@ Exit codes:
 const CHECK_HELP: &str = "\
 Every problem is reported, each with its line and what was expected; then what a valid file changes.
 Variables, flags and the machine play no part: what passes here passes everywhere. The files that
-`metrics_config` and `export.config` name are checked too, where they exist.
+`metrics_config`, `export.config` and `outputs_config` name are checked too, where they exist.
 
 Exit codes:
   0   valid, perhaps with warnings

@@ -31,6 +31,7 @@ macro_rules! defs {
     };
     (@ counter) => { FamilyType::Counter };
     (@ gauge) => { FamilyType::Gauge };
+    (@ histogram) => { FamilyType::Histogram };
 }
 
 defs! {
@@ -350,6 +351,37 @@ defs! {
         "Files that an exporter has closed to begin another";
     EXPORT_CONFIG_RELOADS: counter "webb_export_config_reloads_total" ["outcome"]
         "New contents of export.config: applied, or rejected whole. Absent without it";
+
+    ROLLUP_ROWS: gauge "webb_rollup_rows" []
+        "Rows of the open window: one for each pair of workloads, port, zones, verdict, reason and policy. Absent without outputs_config, as all of webb_rollup_* and webb_output_*";
+    ROLLUP_FLOWS: counter "webb_rollup_flows_total" ["outcome"]
+        "Flows that the rollups were sent: added to a row; passed_over, because they stand beside another of the same packet; panicked; skipped, because the thread was behind; not_wanted, while no output took rows. All but skipped sum up to what the rollups have received";
+    ROLLUP_FOLDED: counter "webb_rollup_folded_flows_total" []
+        "Flows in rows of fewer parts, because the window had max_rows rows: by namespaces, or in one row for the rest. Their sums are exact";
+    ROLLUP_WINDOWS: counter "webb_rollup_windows_total" []
+        "Windows that have ended, and were sent";
+    OUTPUT_RECORDS: counter "webb_output_records_total" ["output", "stream", "outcome"]
+        "Records of an output: offered, and what became of them: delivered; rejected by a receiver that took the rest of a request; dropped as queue_full, spool_full, too_old, refused (a final answer), too_large, shutdown or corrupted. What is missing waits (webb_output_waiting_records)";
+    OUTPUT_WAITING: gauge "webb_output_waiting_records" ["output", "stream"]
+        "Records that wait in memory or in the spool directory, or are under way";
+    OUTPUT_BYTES: counter "webb_output_bytes_total" ["output"]
+        "Bytes of requests that a receiver has taken, as sent";
+    OUTPUT_QUEUE: gauge "webb_output_queue_bytes" ["output"]
+        "Bytes of requests that wait in memory";
+    OUTPUT_SPOOL: gauge "webb_output_spool_bytes" ["output"]
+        "Bytes of requests in the spool directory";
+    OUTPUT_SPOOL_FILES: gauge "webb_output_spool_files" ["output"]
+        "Files in the spool directory";
+    OUTPUT_SPOOL_PROBLEMS: counter "webb_output_spool_problems_total" ["output", "problem"]
+        "Files of the spool directory that were corrupted, and times that it was unusable";
+    OUTPUT_LAST_SUCCESS: gauge "webb_output_last_success_timestamp_seconds" ["output"]
+        "Time at which a receiver last took a request, in seconds since 1970; 0 is never";
+    OUTPUT_REQUESTS: counter "webb_output_requests_total" ["output", "code"]
+        "Requests by answer: a status of gRPC or HTTP, or connection, timeout or protocol where there was none";
+    OUTPUT_REQUEST_SECONDS: histogram "webb_output_request_seconds" ["output", "outcome"]
+        "Seconds from a request to its answer, by outcome: success or failure";
+    OUTPUTS_CONFIG_RELOADS: counter "webb_outputs_config_reloads_total" ["outcome"]
+        "New contents of outputs_config: applied, or rejected whole";
 }
 
 struct SourceCollector {

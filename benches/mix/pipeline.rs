@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use webb::pipeline::{
-    AggregatorState, Commands, Counters, HistoryState, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState, record, work,
+    AggregatorState, Commands, Consumer, Counters, HistoryState, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState,
+    record, work,
 };
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::Record;
@@ -88,7 +89,7 @@ impl Pipeline {
         let history = (flows > 0).then(|| {
             let component = components.component("history");
             component.set_state(State::Up, "");
-            let (lane, items) = Lane::lossy(Arc::clone(&component));
+            let (lane, items) = Lane::to(Consumer::History, Arc::clone(&component));
             let (lane, lifecycle) = (Arc::new(lane), Arc::new(Lifecycle::new(component)));
             lanes.push(Arc::clone(&lane));
             lifecycles.push(Arc::clone(&lifecycle));

@@ -31,19 +31,19 @@ impl ConfigFile for FlowLogFile {
     const FAULT_POINT: &'static str = "export";
 
     fn path(&self) -> &Path {
-        self.file.path()
+        self.file.watched().path()
     }
 
     fn poll(&self) -> Result<Option<FlowLogs>, Problems> {
-        self.file.poll()
+        self.file.watched().poll()
     }
 
     fn invalidate(&self) {
-        self.file.invalidate();
+        self.file.watched().invalidate();
     }
 
     fn complaint(&self) -> String {
-        self.file.complaint()
+        self.file.watched().complaint()
     }
 
     async fn apply(&self, found: FlowLogs) {

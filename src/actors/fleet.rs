@@ -62,8 +62,16 @@ pub struct Fleet {
     lanes: Arc<Lanes>,
     commands: Commands,
     members: Mutex<BTreeMap<&'static str, Member>>,
-    /// Lane of the history, if there is one.
-    history: Option<Arc<Lane>>,
+    others: OtherLanes,
+}
+
+/// Lanes beside those of metrics.
+#[derive(Debug, Clone, Default)]
+pub struct OtherLanes {
+    /// That of the history, if there is one.
+    pub history: Option<Arc<Lane>>,
+    /// That of the rollups, if there are any.
+    pub rollups: Option<Arc<Lane>>,
 }
 
 /// Layer 7 fields that a history needs, of what is looked for at all.
@@ -102,12 +110,12 @@ fn component_name(metric: &str) -> String {
 
 impl Fleet {
     /// Starts an aggregator for each metric. Before the reader is started: its lanes must be there
-    /// first. `commands` lead to that reader; `history` is the history's lane, if there is one.
+    /// first. `commands` lead to that reader.
     pub fn start<'a>(
         factory: AggregatorFactory,
         metrics: impl IntoIterator<Item = &'a MetricConfig>,
         commands: Commands,
-        history: Option<Arc<Lane>>,
+        others: OtherLanes,
     ) -> (Self, Arc<Lanes>) {
         let mut wishes = Layer7Wishes::default();
         let mut start = |config: &MetricConfig| {
@@ -115,18 +123,18 @@ impl Fleet {
             (config.name(), factory.start(config))
         };
         let members: BTreeMap<_, _> = metrics.into_iter().map(&mut start).collect();
-        let lanes = Arc::new(Lanes::new(lanes_of(&members, history.as_ref())));
-        let fleet = Self { factory, lanes: Arc::clone(&lanes), commands, members: Mutex::default(), history };
+        let lanes = Arc::new(Lanes::new(lanes_of(&members, &others)));
+        let fleet = Self { factory, lanes: Arc::clone(&lanes), commands, members: Mutex::default(), others };
         fleet.want(&members, wishes);
         *fleet.held() = members;
         (fleet, lanes)
     }
 
-    /// Has the reader make what these aggregators, and the history, need.
+    /// Has the reader make what these aggregators, the history and the rollups need.
     fn want(&self, members: &BTreeMap<&'static str, Member>, wishes: Layer7Wishes) {
-        let is_shown = self.history.is_some();
-        self.lanes.want_verdicts(members.contains_key(VERDICTS) || is_shown);
-        self.lanes.want_connections(members.contains_key(captures::NAME));
+        let (is_shown, is_summed) = (self.others.history.is_some(), self.others.rollups.is_some());
+        self.lanes.want_verdicts(members.contains_key(VERDICTS) || is_shown || is_summed);
+        self.lanes.want_connections(members.contains_key(captures::NAME) || is_summed);
         self.lanes.want_layer7(if is_shown { wishes.and(SHOWN) } else { wishes });
     }
 
@@ -168,7 +176,7 @@ impl Fleet {
                 }
             }
         }
-        let lanes = lanes_of(&members, self.history.as_ref());
+        let lanes = lanes_of(&members, &self.others);
         self.want(&members, metrics.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())));
         *self.held() = members;
         let (done, is_done) = oneshot::channel();
@@ -223,9 +231,10 @@ impl Fleet {
     }
 }
 
-/// The lanes of all, the history's last.
-fn lanes_of(members: &BTreeMap<&'static str, Member>, history: Option<&Arc<Lane>>) -> Vec<Arc<Lane>> {
-    members.values().map(|member| &member.lane).chain(history).cloned().collect()
+/// The lanes of all, those of metrics first.
+fn lanes_of(members: &BTreeMap<&'static str, Member>, others: &OtherLanes) -> Vec<Arc<Lane>> {
+    let metrics = members.values().map(|member| &member.lane);
+    metrics.chain(&others.history).chain(&others.rollups).cloned().collect()
 }
 
 async fn finish(supervisor: &Addr<ThreadSupervisor>) {

@@ -15,13 +15,14 @@ const SHOWN_FOR: Duration = Duration::from_mins(1);
 /// Losses so far, by what was lost and why.
 pub(super) type Counts = [u64; TEXTS.len()];
 
-const TEXTS: [&str; 6] = [
+const TEXTS: [&str; 7] = [
     "records (a ring was full)",
     "packets (connection table and ring were full)",
     "drops (over drop_budget)",
     "messages of layer 7 (their ring was full)",
     "flows for a metric (its thread was not running)",
     "flows for clients and flow logs (the thread of the history was behind)",
+    "flows for rollups (their thread was behind)",
 ];
 
 /// Those of [`Counts`] that the programs count.
@@ -37,6 +38,7 @@ pub(super) fn counts(totals: &[Totals], messages: u64, skipped: Skipped) -> Coun
         messages,
         skipped.by_metrics,
         skipped.by_history,
+        skipped.by_rollups,
     ]
 }
 
@@ -102,10 +104,10 @@ mod tests {
     #[test]
     fn what_was_lost_before_is_not_shown() {
         let (mut losses, began) = (Losses::default(), Instant::now());
-        losses.begin([5, 0, 0, 0, 0, 0]);
-        assert!(!losses.note([5, 0, 0, 0, 0, 0], began));
+        losses.begin([5, 0, 0, 0, 0, 0, 0]);
+        assert!(!losses.note([5, 0, 0, 0, 0, 0, 0], began));
         assert_eq!(losses.reason(), "");
-        assert!(losses.note([6, 0, 0, 0, 0, 0], began));
+        assert!(losses.note([6, 0, 0, 0, 0, 0, 0], began));
         assert_eq!(losses.reason(), "1 records (a ring was full)");
     }
 
@@ -115,23 +117,23 @@ mod tests {
     fn losses_show_for_a_while() {
         let (mut losses, began) = (Losses::default(), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
-        assert!(!losses.note([0; 6], after(0)));
+        assert!(!losses.note([0; 7], after(0)));
         assert_eq!(losses.reason(), "");
-        assert!(losses.note([5, 0, 0, 0, 0, 0], after(1)));
+        assert!(losses.note([5, 0, 0, 0, 0, 0, 0], after(1)));
         assert_eq!(losses.reason(), "5 records (a ring was full)");
-        assert!(!losses.note([5, 0, 0, 0, 7, 0], after(2)));
-        assert!(losses.note([5, 3, 2, 4, 7, 0], after(59)));
+        assert!(!losses.note([5, 0, 0, 0, 7, 0, 0], after(2)));
+        assert!(losses.note([5, 3, 2, 4, 7, 0, 0], after(59)));
         let all = "5 records (a ring was full), 3 packets (connection table and ring were full), \
                    2 drops (over drop_budget), 4 messages of layer 7 (their ring was full), \
                    7 flows for a metric (its thread was not running)";
         assert_eq!(losses.reason(), all);
-        assert!(!losses.note([5, 3, 2, 4, 7, 0], after(118)));
+        assert!(!losses.note([5, 3, 2, 4, 7, 0, 0], after(118)));
         assert_eq!(losses.reason(), all);
-        assert!(!losses.note([5, 3, 2, 4, 7, 0], after(119)));
+        assert!(!losses.note([5, 3, 2, 4, 7, 0, 0], after(119)));
         assert_eq!(losses.reason(), "");
-        assert!(losses.note([6, 3, 2, 4, 7, 0], after(120)));
+        assert!(losses.note([6, 3, 2, 4, 7, 0, 0], after(120)));
         assert_eq!(losses.reason(), "1 records (a ring was full)");
-        assert!(!losses.note([6, 3, 2, 4, 7, 9], after(121)));
+        assert!(!losses.note([6, 3, 2, 4, 7, 9, 0], after(121)));
         let history = "9 flows for clients and flow logs (the thread of the history was behind)";
         assert!(losses.reason().ends_with(history), "{}", losses.reason());
     }
@@ -143,7 +145,7 @@ mod tests {
             Totals { lost_records: 1, suppressed_packets: 10, ..Totals::default() },
             Totals { lost_records: 2, untracked_packets: 5, ..Totals::default() },
         ];
-        let skipped = Skipped { by_metrics: 4, by_history: 2 };
-        assert_eq!(counts(&totals, 6, skipped), [3, 5, 10, 6, 4, 2]);
+        let skipped = Skipped { by_metrics: 4, by_history: 2, by_rollups: 8 };
+        assert_eq!(counts(&totals, 6, skipped), [3, 5, 10, 6, 4, 2, 8]);
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn are_captured(settings: &Settings, metrics: &Metrics) -> bool {
     match settings.connections.capture {
         Capture::On => true,
         Capture::Off => false,
-        Capture::Auto => metrics.connections(),
+        Capture::Auto => metrics.connections() || settings.outputs_config.is_some(),
     }
 }
 

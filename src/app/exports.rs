@@ -128,7 +128,7 @@ pub(super) fn metrics(metrics: &SelfMetrics, exporting: Option<&Exporting>) -> A
     metrics.add(
         &[&own::EXPORT_CONFIG_RELOADS],
         Box::new(move |rows| {
-            for (outcome, count) in reloads.reloads().counts() {
+            for (outcome, count) in reloads.watched().reloads().counts() {
                 rows.add(&own::EXPORT_CONFIG_RELOADS, &[outcome], count);
             }
         }),
@@ -153,5 +153,5 @@ fn hubble(rows: &mut Rows, exporters: &Exporters, file: &ExportFile) {
     }
     #[allow(clippy::cast_precision_loss, reason = "Hubble's is a float as well")]
     rows.add_f64(&CONFIG_HASH, &[], file.hash() as f64);
-    rows.add(&CONFIG_LAST_APPLIED, &[], file.reloads().success_seconds());
+    rows.add(&CONFIG_LAST_APPLIED, &[], file.watched().reloads().success_seconds());
 }

@@ -14,7 +14,7 @@ use webb_settings::{HubbleServer, Settings};
 use super::parts::{Parts, admin};
 use super::start::{Plan, Running, say_running, start_configurator, start_resolver, start_scrapes};
 use super::{Metrics, StartError, health, ledger, listeners, metrics, operator, privileges as lowered};
-use crate::actors::fleet::Fleet;
+use crate::actors::fleet::{Fleet, OtherLanes};
 use crate::actors::network::Network;
 use crate::actors::restart::Intensity;
 use crate::actors::{Directory, flow_source};
@@ -67,7 +67,8 @@ pub(super) async fn start(plan: Plan, server: &HubbleServer, startup: Arc<Startu
     let (commands, requests) = Commands::new(waker.clone());
     let network = Arc::new(Network::read().await?);
     let (names, resolver, mesh) = start_resolver(&parts, settings, &network, &index, commands.clone());
-    let (fleet, lanes) = Fleet::start(parts.factory(settings, 0), configured.configs(), commands.clone(), None);
+    let (fleet, lanes) =
+        Fleet::start(parts.factory(settings, 0), configured.configs(), commands.clone(), OtherLanes::default());
     let fleet = Arc::new(fleet);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     let (counters, source_ledger) = (Arc::new(Counters::default()), Arc::new(SourceLedger::default()));
@@ -130,6 +131,7 @@ pub(super) async fn start(plan: Plan, server: &HubbleServer, startup: Arc<Startu
         servers,
         health,
         observing: None,
+        sending: None,
     })
 }
 
@@ -144,6 +146,9 @@ fn say_off(settings: &Settings, configured: &Metrics, server: &ServerAddress) {
     }
     if settings.observer.enabled {
         tracing::warn!("observer.enabled: no flows are kept or served with this flow source; ask its server for them");
+    }
+    if settings.outputs_config.is_some() {
+        tracing::warn!("outputs_config: no rows are made with this flow source: its flows have no bytes");
     }
     if settings.export.is_on() {
         tracing::warn!("export: no flow logs are written with this flow source; its server can write them");

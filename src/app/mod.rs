@@ -28,6 +28,7 @@ mod needs;
 mod observe;
 mod observer;
 mod operator;
+mod outputs;
 mod parts;
 mod privileges;
 mod probe;
@@ -78,7 +79,10 @@ pub fn check(resolved: &mut Resolved) -> Result<Vec<Problems>, Problems> {
     let of_metrics = Metrics::check(resolved);
     let of_exports = exports::check(resolved);
     match (of_metrics, of_exports) {
-        (Ok(of_metrics), Ok(of_exports)) => Ok(of_metrics.into_iter().chain(of_exports).collect()),
+        (Ok(of_metrics), Ok(of_exports)) => {
+            outputs::check(resolved)?;
+            Ok(of_metrics.into_iter().chain(of_exports).collect())
+        }
         // Those of one file are said together.
         (Err(mut problems), Err(more)) if problems.file == more.file => {
             problems.list.extend(more.list);

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use webb_cluster::kubernetes::{Access, NamedFiles};
-use webb_settings::{HubbleServer, ListenAddress, Settings};
+use webb_otlp::Environment;
+use webb_settings::{HubbleServer, ListenAddress, Settings, read_file};
 
 use crate::actors::cluster_source::{ChosenSource, Sources};
+use crate::exports::read_outputs;
 use crate::privileges::Needs;
 
 /// Libraries that resolve names load others.
@@ -32,6 +34,7 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
         file,
         settings.metrics_config.as_deref(),
         settings.export.config.as_deref(),
+        settings.outputs_config.as_deref(),
         settings.cluster_manifest.as_deref(),
         settings.kubeconfig.as_deref(),
         tls.certificate.as_deref(),
@@ -65,6 +68,9 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
     }
     for cluster in &settings.clusters {
         needs.add_server(&Access::Kubeconfig(cluster.kubeconfig.clone()));
+    }
+    if let Some(path) = &settings.outputs_config {
+        needs.add_outputs(path);
     }
     needs
 }
@@ -128,6 +134,19 @@ impl Needs {
             && host.parse::<IpAddr>().is_err()
         {
             self.fixed.extend(LIBRARIES.iter().chain(&RESOLVER).map(PathBuf::from));
+        }
+    }
+
+    /// The files of the outputs that a file has now: one that names others takes a restart. Without
+    /// a file, or with one that is not valid, there are none yet.
+    fn add_outputs(&mut self, path: &Path) {
+        self.fixed.extend(LIBRARIES.iter().chain(&RESOLVER).chain(&HOST).map(PathBuf::from));
+        let Ok(found) = read_file(path).and_then(|file| read_outputs(file, &Environment::of_process())) else { return };
+        for output in found.outputs {
+            let tls = output.config.tls;
+            self.followed.extend([tls.ca_file, tls.cert_file, tls.key_file].into_iter().flatten());
+            self.fixed.extend(output.config.headers_directory);
+            self.logs.extend(output.config.spool.map(|spool| spool.directory));
         }
     }
 

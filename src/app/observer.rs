@@ -16,7 +16,7 @@ use super::parts::Parts;
 use crate::actors::observer::{self, server::Server};
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::families::Rows;
-use crate::pipeline::{HistoryState, Lane};
+use crate::pipeline::{Consumer, HistoryState, Lane};
 use crate::selfmetrics::{self as own, SelfMetrics};
 
 /// The running observer.
@@ -44,7 +44,7 @@ impl Observing {
         }
         let history = Arc::new(History::new(observer.flows as usize));
         let intensity = parts.intensity("observer/history");
-        let (lane, items) = Lane::lossy(Arc::clone(intensity.component()));
+        let (lane, items) = Lane::to(Consumer::History, Arc::clone(intensity.component()));
         let keep = Some(observer.keep).filter(|keep| !keep.is_zero());
         let name = webb_observer::qualified(&settings.cluster_name, &settings.node_name);
         let state = HistoryState::new(Arc::clone(&history), Arc::new(lane), name.clone(), keep);

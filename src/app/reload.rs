@@ -142,6 +142,9 @@ fn take(running: &mut Running, new: Resolved) {
     if let Some(exporting) = running.observing.as_ref().and_then(|observing| observing.exporting.as_ref()) {
         exporting.poll();
     }
+    if let Some(sending) = &running.sending {
+        sending.poll();
+    }
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));
     running.admin.reloads.set_waiting(changes.needs_restart.len());

@@ -22,6 +22,7 @@ use super::kernel_metrics::Kernel;
 use super::mesh::Mesh;
 use super::observer::{self, Observing};
 use super::operator::{self, Operator};
+use super::outputs::{self, Sending};
 use super::parts::{Parts, admin};
 use super::{
     Metrics, StartError, agent_metrics, connections, health, kernel_metrics, layer7, ledger, listeners, loader,
@@ -30,7 +31,7 @@ use super::{
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::{Configurator, FleetFile};
 use crate::actors::decoder::{DecoderActor, DecoderFault};
-use crate::actors::fleet::{AggregatorFactory, Fleet};
+use crate::actors::fleet::{AggregatorFactory, Fleet, OtherLanes};
 use crate::actors::http::HttpActor;
 use crate::actors::listing::Lister;
 use crate::actors::metrics_file::MetricsFile;
@@ -106,6 +107,8 @@ pub(super) struct Running {
     pub(super) servers: Vec<Addr<HttpActor>>,
     pub(super) health: Option<BetweenNodes>,
     pub(super) observing: Option<Observing>,
+    /// The rollups and outputs, if there are any.
+    pub(super) sending: Option<Sending>,
 }
 
 /// The parts that work with the programs.
@@ -146,8 +149,9 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (names, resolver, mesh) = start_resolver(&parts, settings, &network, &index, commands.clone());
     let captures = connections::are_captured(settings, &configured);
     let observing = Observing::start(&parts, settings, names.cache(), export);
-    let factory = (parts.factory(settings, capacity), captures);
-    let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, observing.as_ref());
+    let (sending, factory) = (Sending::start(&parts, settings), (parts.factory(settings, capacity), captures));
+    let beside = (observing.as_ref(), sending.as_ref());
+    let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, beside);
     let Tracking { translations, heard, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
@@ -177,7 +181,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
-    observer::metrics(&own, observing.as_ref())?;
+    beside_metrics(&own, observing.as_ref(), sending.as_ref())?;
     metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), Some(&watch))?;
     let history = observing.as_ref().map(|observing| Arc::clone(observing.state.history()));
     let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes, history }, &own)?;
@@ -224,6 +228,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         servers,
         health,
         observing,
+        sending,
     })
 }
 
@@ -231,13 +236,26 @@ fn start_fleet(
     (factory, captures): (AggregatorFactory, bool),
     metrics: &Metrics,
     commands: Commands,
-    observing: Option<&Observing>,
+    (observing, sending): (Option<&Observing>, Option<&Sending>),
 ) -> (Arc<Fleet>, Arc<Lanes>, SnapshotCollector, Option<Lister>) {
     let (factory, lister) = connections::lister(captures, factory, &commands);
-    let history = observing.map(|observing| Arc::clone(observing.state.lane()));
-    let (fleet, lanes) = Fleet::start(factory, metrics.configs(), commands.clone(), history);
+    let others = OtherLanes {
+        history: observing.map(|observing| Arc::clone(observing.state.lane())),
+        rollups: sending.map(|sending| Arc::clone(sending.lane())),
+    };
+    let (fleet, lanes) = Fleet::start(factory, metrics.configs(), commands.clone(), others);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     (Arc::new(fleet), lanes, collector, lister)
+}
+
+/// Rows about what there is beside the metrics.
+fn beside_metrics(
+    own: &SelfMetrics,
+    observing: Option<&Observing>,
+    sending: Option<&Sending>,
+) -> Result<(), prometheus::Error> {
+    observer::metrics(own, observing)?;
+    outputs::metrics(own, sending)
 }
 
 pub(super) fn start_scrapes(

@@ -72,6 +72,9 @@ async fn drain(running: &Running) {
             exporting.finish().await;
         }
     }
+    if let Some(sending) = &running.sending {
+        sending.finish().await;
+    }
     let scrape = Arc::clone(&running.scrape);
     let cut = tokio::task::spawn_blocking(move || scrape.collect_last());
     if cut.await.is_err() {

@@ -1,21 +1,26 @@
-//! The configuration of flow log files: the exporter of the settings, and those of `flowlogs.yaml`.
+//! The configuration of what leaves the agent: flow log files, from the settings and from
+//! `flowlogs.yaml`, and outputs of rows and flows.
 //!
 //! ```text
 //! export.file_path, ... ──▶ settings ──┐
 //! export.config ──▶ flowlogs ──────────┴──▶ ExportConfig ──▶ actors::exporters
+//! outputs_config ──▶ outputs ────────────▶ OutputsFile  ──▶ actors::outputs
 //! ```
 
 mod filters;
 mod flowlogs;
 mod md5;
 pub mod metrics;
+mod outputs;
 mod settings;
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use flowlogs::{FlowLogs, Listed, fuzz, read};
 pub(crate) use md5::first_half as hash;
+pub use outputs::{MAX_OUTPUTS, Output, OutputsFile, read as read_outputs};
 pub use settings::{Rules, of_settings};
 use webb_observer::export::{InvalidPath, Target, check};
 

@@ -1,4 +1,4 @@
-//! The bounded channel from the reader to one aggregator, or to the history.
+//! The bounded channel from the reader to one aggregator, to the history or to the rollups.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -35,6 +35,17 @@ pub enum Item {
     Wake,
 }
 
+/// The consumer at the end of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consumer {
+    /// The aggregator of a metric. The reader waits for it while it is up.
+    Metric,
+    /// The history of flows. The reader never waits for it, and it takes shown flows alone.
+    History,
+    /// The rollups. The reader never waits for them.
+    Rollups,
+}
+
 /// Number of a batch's flows that a history takes.
 pub(super) fn shown(batch: &Batch) -> u64 {
     let batch = batch.view();
@@ -64,28 +75,23 @@ pub struct Lane {
     component: Arc<Component>,
     sent: AtomicU64,
     skipped: AtomicU64,
-    /// False for the history: what finds its lane full is skipped at once.
-    is_waited_for: bool,
+    consumer: Consumer,
 }
 
 impl Lane {
     /// A lane to the aggregator that `component` stands for.
     pub fn new(component: Arc<Component>) -> (Self, Receiver<Item>) {
-        Self::with(component, true)
+        Self::to(Consumer::Metric, component)
     }
 
-    /// A lane to the history, for batches alone. The reader never waits for it.
-    pub fn lossy(component: Arc<Component>) -> (Self, Receiver<Item>) {
-        Self::with(component, false)
-    }
-
-    fn with(component: Arc<Component>, is_waited_for: bool) -> (Self, Receiver<Item>) {
+    /// A lane to any consumer. Those that are not waited for get batches alone.
+    pub fn to(consumer: Consumer, component: Arc<Component>) -> (Self, Receiver<Item>) {
         static LANES: AtomicU64 = AtomicU64::new(0);
         let (to, from) = bounded(DEPTH);
         let lane = Self {
             id: LANES.fetch_add(1, Relaxed),
             to,
-            is_waited_for,
+            consumer,
             unsent: Mutex::default(),
             has_unsent: AtomicBool::new(false),
             component,
@@ -105,9 +111,14 @@ impl Lane {
         self.id
     }
 
+    /// The consumer at its end.
+    pub(super) fn consumer(&self) -> Consumer {
+        self.consumer
+    }
+
     /// True for the lane of an aggregator: it has series, and no batch is skipped while it is up.
     pub(super) fn counts(&self) -> bool {
-        self.is_waited_for
+        self.consumer == Consumer::Metric
     }
 
     /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory;
@@ -115,7 +126,7 @@ impl Lane {
     /// for, since its neighbours must not notice: what finds its lane full is skipped and
     /// counted.
     pub(super) fn send(&self, batch: &Arc<Batch>, waiting: impl Fn()) {
-        let flows = if self.is_waited_for { batch.flows.len() as u64 } else { shown(batch) };
+        let flows = if self.consumer == Consumer::History { shown(batch) } else { batch.flows.len() as u64 };
         self.sent.fetch_add(flows, Relaxed);
         let paid = !self.has_unsent.load(Relaxed) || self.send_unsent(|item| self.put(item, &waiting));
         if !paid || self.put(Item::Batch(Arc::clone(batch)), &waiting).is_err() {
@@ -127,7 +138,7 @@ impl Lane {
     /// Waits until there is room; gives the item back if the aggregator is down or has ended and
     /// there is none.
     fn put(&self, mut item: Item, waiting: &impl Fn()) -> Result<(), Item> {
-        if !self.is_waited_for {
+        if !self.counts() {
             return self.to.try_send(item).map_err(crossbeam_channel::TrySendError::into_inner);
         }
         if !self.is_up() && self.to.is_full() {
@@ -196,7 +207,8 @@ impl Lane {
         self.sent.load(Relaxed)
     }
 
-    /// Flows skipped because the lane was full: of an aggregator that was down, or of the history.
+    /// Flows skipped because the lane was full: of an aggregator that was down, or of a consumer that
+    /// is not waited for.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Relaxed)
     }

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 use webb_metrics::Layer7Wishes;
 
-use super::lane::{Item, Lane};
+use super::lane::{Consumer, Item, Lane};
 use super::snapshot::{SnapshotRequest, SnapshotResponse};
 
 /// The reader's lanes, one for each metric.
@@ -30,16 +30,20 @@ pub struct Lanes {
 #[derive(Debug, Default)]
 struct List {
     lanes: Arc<Vec<Arc<Lane>>>,
-    /// Flows that were skipped by removed lanes; that of the history is never removed.
+    /// Flows that were skipped by removed lanes, which are metrics'.
     skipped: u64,
 }
 
 impl List {
     /// Flows that were skipped since start.
     fn skipped(&self) -> Skipped {
-        let mut skipped = Skipped { by_metrics: self.skipped, by_history: 0 };
+        let mut skipped = Skipped { by_metrics: self.skipped, ..Skipped::default() };
         for lane in self.lanes.iter() {
-            *(if lane.counts() { &mut skipped.by_metrics } else { &mut skipped.by_history }) += lane.skipped();
+            *(match lane.consumer() {
+                Consumer::Metric => &mut skipped.by_metrics,
+                Consumer::History => &mut skipped.by_history,
+                Consumer::Rollups => &mut skipped.by_rollups,
+            }) += lane.skipped();
         }
         skipped
     }
@@ -52,12 +56,14 @@ pub struct Skipped {
     pub by_metrics: u64,
     /// By the lane of the history.
     pub by_history: u64,
+    /// By the lane of the rollups.
+    pub by_rollups: u64,
 }
 
 impl Skipped {
-    /// Both together.
+    /// All together.
     pub fn all(self) -> u64 {
-        self.by_metrics + self.by_history
+        self.by_metrics + self.by_history + self.by_rollups
     }
 }
 
@@ -224,6 +230,6 @@ mod tests {
             over.store(true, Relaxed);
             assert_eq!(fell.join().unwrap(), 0, "how often the counter fell");
         });
-        assert_eq!(lanes.skipped(), Skipped { by_metrics: 100 * (1 + CHANGES), by_history: 0 });
+        assert_eq!(lanes.skipped(), Skipped { by_metrics: 100 * (1 + CHANGES), by_history: 0, by_rollups: 0 });
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use webb::cli::Cli;
+use webb::exports;
 use webb_metrics::dynamic;
 use webb_settings::{Environment, KEYS, SourceFile, resolve};
 
@@ -218,7 +219,7 @@ fn paths_are_answered() {
 #[test]
 fn samples_of_the_configuration_are_valid() {
     let is_key = |name: &str| KEYS.iter().any(|key| key.name == name || key.name.starts_with(&format!("{name}.")));
-    let (mut settings, mut metrics) = (0, 0);
+    let (mut settings, mut metrics, mut outputs) = (0, 0, 0);
     for block in blocks().into_iter().filter(|block| block.language == "yaml") {
         let top: Vec<String> = block
             .text
@@ -232,13 +233,17 @@ fn samples_of_the_configuration_are_valid() {
             let read = dynamic::read(file);
             assert!(read.is_ok(), "{}: {:?}", block.place, read.err());
             metrics += 1;
+        } else if top == ["rollups", "otlp"] {
+            let read = exports::read_outputs(file, &webb_otlp::Environment::default());
+            assert!(read.is_ok(), "{}: {}", block.place, read.unwrap_err());
+            outputs += 1;
         } else if !top.is_empty() && top.iter().all(|key| is_key(key)) {
             let read = resolve(Some(file), &Environment { hostname: "node".to_owned(), ..Environment::default() }, &[]);
             assert!(read.is_ok(), "{}: {}", block.place, read.unwrap_err());
             settings += 1;
         }
     }
-    assert!(settings >= 4 && metrics >= 2, "{settings} and {metrics}");
+    assert!(settings >= 4 && metrics >= 2 && outputs >= 1, "{settings}, {metrics} and {outputs}");
 }
 
 /// A command is read as a shell reads it.

@@ -87,7 +87,7 @@ impl Following {
 
     /// Replaces the file, as a ConfigMap is, and waits for the outcome of its next reload.
     async fn becomes(&self, text: &str) {
-        let count = || self.file.reloads().counts().iter().map(|(_, count)| count).sum::<u64>();
+        let count = || self.file.watched().reloads().counts().iter().map(|(_, count)| count).sum::<u64>();
         let before = count();
         let new = self.directory.path().join("new");
         fs::write(&new, text).unwrap();
@@ -199,7 +199,7 @@ async fn a_file_is_followed() {
     load(&following.set.history, &flows("flows-a"));
     until("the new one writes", || following.lines("other.log") == 900).await;
     assert_eq!((following.lines("all.log"), following.lines("ended.log")), (1800, 0));
-    assert_eq!(following.file.reloads().counts(), [("applied", 3), ("rejected", 2)]);
+    assert_eq!(following.file.watched().reloads().counts(), [("applied", 3), ("rejected", 2)]);
     following.follower.send(Finish).await.unwrap();
     following.set.exporters.finish().await;
 }

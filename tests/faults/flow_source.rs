@@ -10,7 +10,7 @@ use actix::Addr;
 use arc_swap::ArcSwap;
 use tempfile::TempDir;
 use tokio::sync::mpsc::unbounded_channel;
-use webb::actors::fleet::{AggregatorFactory, Fleet};
+use webb::actors::fleet::{AggregatorFactory, Fleet, OtherLanes};
 use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Directory, Finish, flow_source};
@@ -64,8 +64,12 @@ impl Followed {
             limits: Limits::default(),
             looks: Looks::default(),
         };
-        let (fleet, lanes) =
-            Fleet::start(factory, dynamic(FLOW).metrics.iter().map(|listed| &listed.config), commands, None);
+        let (fleet, lanes) = Fleet::start(
+            factory,
+            dynamic(FLOW).metrics.iter().map(|listed| &listed.config),
+            commands,
+            OtherLanes::default(),
+        );
         let (ledger, counters) = (Arc::new(SourceLedger::default()), Arc::new(Counters::default()));
         let source = FlowSource {
             server: ServerAddress::Unix(directory.path().join("hubble.sock")),

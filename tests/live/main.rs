@@ -83,6 +83,8 @@ mod privileges;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod rollups;
+#[cfg(test)]
 mod scrape;
 #[cfg(test)]
 mod servers;

@@ -198,6 +198,11 @@ impl Index {
         &self.services
     }
 
+    /// The nodes with an agent.
+    pub fn agents(&self) -> &AgentNodes {
+        &self.agents
+    }
+
     /// The places of nodes, pods and networks.
     pub fn zones(&self) -> &Zones {
         &self.zones

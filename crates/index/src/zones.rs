@@ -132,6 +132,11 @@ impl Zones {
         }
     }
 
+    /// The place of this node.
+    pub fn own(&self) -> Place {
+        self.nodes.get(&self.own).copied().unwrap_or_default()
+    }
+
     /// The place of an endpoint. One lookup by hash; allocates nothing.
     pub fn find(&self, endpoint: &Endpoint) -> Place {
         if let Some(at) = usize::from(endpoint.cidr).checked_sub(1) {

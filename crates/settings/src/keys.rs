@@ -124,7 +124,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 115] = [
+pub static KEYS: [Key; 116] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -325,6 +325,9 @@ pub static KEYS: [Key; 115] = [
     key!("export.directory", export.directory: file, Restart, None,
         "an absolute path of a directory, such as /var/run/cilium/hubble",
         |path| path.as_ref().is_some_and(|path| path.is_absolute() && path.parent().is_some())),
+
+    key!("outputs_config", outputs_config: file, Restart, None,
+        "the path of a file of outputs, or null for none"),
 
     key!("scrape.min_interval", scrape.min_interval: duration, Live, None,
         "a time from 0s to 1m, such as 250ms", |time| *time <= s(60)),

@@ -100,6 +100,8 @@ pub struct Settings {
     pub health: Health,
     /// Flow log files.
     pub export: Export,
+    /// A file of outputs: what rows are made of flows, and where they are sent.
+    pub outputs_config: Option<PathBuf>,
     /// Settings of scrapes.
     pub scrape: Scrape,
     /// Settings of the agent's stop.
@@ -476,6 +478,7 @@ impl Default for Settings {
             observer: Observer::default(),
             health: Health { listen: None, interval: None, icmp: true },
             export: Export::default(),
+            outputs_config: None,
             scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },
             shutdown: Shutdown { budget: Duration::from_secs(25), linger: Duration::ZERO },
             supervision: Supervision {

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::unbounded_channel;
-use webb::actors::fleet::{AggregatorFactory, Fleet};
+use webb::actors::fleet::{AggregatorFactory, Fleet, OtherLanes};
 use webb::actors::observer::start_history;
 use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Directory, Finish, reader};
-use webb::pipeline::{Commands, Counters, HistoryState, Lane, Looks, Reader, ReaderState, SnapshotCollector};
+use webb::pipeline::{Commands, Consumer, Counters, HistoryState, Lane, Looks, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
 use webb_decode::Decoder;
 use webb_flow::fault::Components;
@@ -58,7 +58,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> InMemoryPipeline {
 /// The same with a history of all flows, on the node `node`.
 pub(crate) fn recorded(metrics: &str) -> (InMemoryPipeline, Arc<HistoryState>, Addr<ThreadSupervisor>) {
     let component = Components::default().component("unused");
-    let (lane, items) = Lane::lossy(component);
+    let (lane, items) = Lane::to(Consumer::History, component);
     let lane = Arc::new(lane);
     let pipeline = built(metrics, Limits::default(), Some(Arc::clone(&lane)));
     let history = Arc::new(History::new(MAX_EVENTS));
@@ -94,8 +94,12 @@ fn built(metrics: &str, limits: Limits, history: Option<Arc<Lane>>) -> InMemoryP
         looks: Looks::default(),
     };
     let current = dynamic(metrics);
-    let (fleet, lanes) =
-        Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone(), history);
+    let (fleet, lanes) = Fleet::start(
+        factory,
+        current.metrics.iter().map(|listed| &listed.config),
+        commands.clone(),
+        OtherLanes { history, rollups: None },
+    );
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
     let pod = Endpoint::new(index::EndpointKind::Pod, true, &spec);

@@ -1,0 +1,204 @@
+//! Sums flows by pair of workloads and window: the rows that a store keeps for months.
+//!
+//! A row says who opened, who was called, at which port, what became of the packets, and how many
+//! there were. Every flow is in one row; over all rows the sums are those of all flows. A row has
+//! no pod and no address unless that is configured, so their number follows the shape of the call
+//! graph and not the traffic.
+//!
+//! [`Rollups::observe`] adds a batch: a lookup of 32 bytes and a few additions a flow, without
+//! allocation once a row exists. [`Rollups::close`] hands out the rows of a window and begins the
+//! next.
+
+mod cache;
+mod call;
+mod encode;
+mod ends;
+mod key;
+mod rows;
+mod settings;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use webb_flow::fault::inject;
+use webb_flow::sym::Sym;
+use webb_flow::{Extra, Flow, Sort, Verdict};
+use webb_index::policy::PolicyName;
+use webb_index::{End, Flows, Index};
+
+pub use encode::{Encoder, GAP, HEARTBEAT, ROLLUP};
+pub use key::{EndKey, Fold, Reporter, RowKey};
+pub use settings::{Keys, Settings};
+pub use sums::{BOUNDS_US, Connections, Histogram, Sums};
+pub use window::{Closing, Window, Windows};
+
+use cache::{Cache, CacheKey};
+use call::Call;
+use rows::Rows;
+use sums::Share;
+
+/// Totals over all rows since start: what a ledger is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Flows that were added to a row.
+    pub flows: u64,
+    /// Flows that stand beside another of the same packet, and are in no row.
+    pub passed_over: u64,
+    /// Flows that were added to a folded row.
+    pub folded: u64,
+    /// Bytes of all rows.
+    pub bytes: u64,
+    /// Packets of all rows.
+    pub packets: u64,
+}
+
+/// The rows of the window that is open.
+#[derive(Debug)]
+pub struct Rollups {
+    settings: Settings,
+    rows: Rows,
+    cache: Cache,
+    totals: Totals,
+}
+
+impl Rollups {
+    /// A table without rows.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, rows: Rows::new(settings.max_rows), cache: Cache::default(), totals: Totals::default() }
+    }
+
+    /// Makes rows by these settings from now on. The open window's must have been handed out.
+    pub fn apply(&mut self, settings: Settings) {
+        self.settings = settings;
+        self.rows = Rows::new(settings.max_rows);
+        self.cache.clear();
+    }
+
+    /// Adds the batch's flows from number `from` on. `progress` is always the flow in hand, and the
+    /// number of flows at the end: after a panic the caller goes on one behind it.
+    pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+        self.cache.follow(batch.index);
+        for (at, flow) in batch.flows.iter().enumerate().skip(from) {
+            *progress = at;
+            inject::point("rollups");
+            let extra = batch.extras.get(flow.extra.0 as usize);
+            match Share::of(flow, extra) {
+                Some(share) => self.add(flow, extra, batch.index, share),
+                None => self.totals.passed_over += 1,
+            }
+        }
+        *progress = batch.flows.len();
+    }
+
+    #[inline]
+    fn add(&mut self, flow: &Flow, extra: Option<&Extra>, index: &Index, share: Share) {
+        let call = Call::of(flow);
+        let key = CacheKey::new(flow, extra, index, call, share);
+        let place = self.cache.find(&key).unwrap_or_else(|| self.place(key, flow, extra, index, call, share));
+        let Some((sums, folded)) = self.rows.sums(place) else { return };
+        match share {
+            Share::Packets => {
+                sums.add_packets(flow, call.by_source);
+                self.totals.bytes += flow.bytes;
+                self.totals.packets += u64::from(flow.packets);
+            }
+            Share::Event(event, value) => sums.add_event(event, value, self.settings.histograms),
+            Share::Unenforced => sums.unenforced = sums.unenforced.saturating_add(1),
+            Share::Message => {
+                if let Some(extra) = extra {
+                    sums.add_message(flow, extra, self.settings.histograms);
+                }
+            }
+        }
+        self.totals.flows += 1;
+        self.totals.folded += u64::from(folded);
+    }
+
+    /// The place of a flow's row, which is made if it is new.
+    #[cold]
+    fn place(
+        &mut self,
+        key: CacheKey,
+        flow: &Flow,
+        extra: Option<&Extra>,
+        index: &Index,
+        call: Call,
+        share: Share,
+    ) -> u32 {
+        let place = self.rows.place(&self.row_key(flow, extra, index, call, share));
+        self.cache.insert(key, place);
+        place
+    }
+
+    fn row_key(&self, flow: &Flow, extra: Option<&Extra>, index: &Index, call: Call, share: Share) -> RowKey {
+        let keys = self.settings.keys;
+        let (opener, called) =
+            if call.by_source { (End::Source, End::Destination) } else { (End::Destination, End::Source) };
+        let verdict = match share {
+            Share::Unenforced => Verdict::Audit,
+            _ if share.is_denial() => Verdict::Dropped,
+            _ if flow.verdict == Verdict::Unknown => Verdict::Forwarded,
+            _ => flow.verdict,
+        };
+        let is_dropped = verdict == Verdict::Dropped;
+        RowKey {
+            source: ends::end(opener, flow, extra, index, keys),
+            destination: ends::end(called, flow, extra, index, keys),
+            port: call.port,
+            l4: flow.l4,
+            verdict,
+            reason: if is_dropped { flow.reason.0 } else { Sym::EMPTY },
+            policy: if keys.policy { policy(flow, index, call, share, is_dropped) } else { None },
+            reporter: call.reporter,
+            primary: is_primary(flow, index, call, share),
+            opener_known: call.known,
+            fold: Fold::None,
+        }
+    }
+
+    /// Hands out the rows of the window, in no order, and begins the next one. A row that had
+    /// nothing in the window is removed.
+    pub fn close(&mut self, with: impl FnMut(&RowKey, &Sums)) {
+        if self.rows.drain(with) {
+            self.cache.clear();
+        }
+    }
+
+    /// Number of rows, those without a sum included.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Totals since start.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+}
+
+/// True if the flow is the one to sum ([`Index::is_primary`]). A dropped attempt is an event at
+/// both ends that are pods of this node; that of the called side is the one.
+fn is_primary(flow: &Flow, index: &Index, call: Call, share: Share) -> bool {
+    let is_elsewhere = share.is_denial() && call.reporter == Reporter::Source && flow.destination.sort() == Sort::Local;
+    !is_elsewhere && index.is_primary(flow)
+}
+
+/// The policy that decided a denial: the verdict's own, or for a dropped packet the one that
+/// forbids the connection which it opens.
+fn policy(flow: &Flow, index: &Index, call: Call, share: Share, is_dropped: bool) -> Option<PolicyName> {
+    let policies = index.policies();
+    if share == Share::Unenforced {
+        return policies.name(flow.ruling.policy()?);
+    }
+    if !is_dropped || !is_policy(flow.reason.0) {
+        return None;
+    }
+    let opening = if call.by_source { *flow } else { flow.reversed() };
+    let denial = policies.evaluate(index, &opening).denial()?;
+    policies.name(denial.decider()?)
+}
+
+/// True for the reasons of a drop by a policy.
+fn is_policy(reason: Sym) -> bool {
+    matches!(&*reason.text(), "POLICY_DENIED" | "POLICY_DENY")
+}

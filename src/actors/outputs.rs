@@ -1,0 +1,140 @@
+//! The outputs that run, one thread each, and how one set of them becomes another.
+//!
+//! An output that does not change goes on. One that gets another configuration sends what it can
+//! within the time for that, and ends; then the new one begins. Meanwhile nothing is offered to
+//! either.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::Addr;
+use webb_flow::fault::{Component, Components};
+use webb_otlp::{Environment, Output, OutputConfig};
+
+use super::restart::{Escalations, Intensity, SharedRestartPolicy};
+use super::thread_supervisor::ThreadSupervisor;
+use super::{Directory, Finish, output};
+use crate::exports::{self, OutputsFile};
+use crate::pipeline::{RollupState, WantedRollups};
+
+/// Shared parts that each output is built with.
+#[derive(Debug, Clone)]
+pub struct OutputFactory {
+    /// List that the outputs' components are registered in.
+    pub components: Components,
+    /// Receives requests for restarts.
+    pub directory: Directory,
+    /// Restart limits of the outputs.
+    pub policy: SharedRestartPolicy,
+    /// Channel that reports outputs beyond their restart limit.
+    pub escalations: Escalations,
+    /// What applies where the configuration says nothing.
+    pub environment: Environment,
+    /// Name of this process in spool directories.
+    pub instance: String,
+}
+
+/// An output that runs.
+#[derive(Debug, Clone)]
+struct Member {
+    output: Arc<Output>,
+    supervisor: Addr<ThreadSupervisor>,
+    component: Arc<Component>,
+}
+
+/// All outputs by name.
+#[derive(Debug)]
+pub struct Outputs {
+    factory: OutputFactory,
+    rollups: Arc<RollupState>,
+    members: Mutex<BTreeMap<String, Member>>,
+}
+
+impl Outputs {
+    /// A set without outputs; rows come from `rollups`.
+    pub fn new(factory: OutputFactory, rollups: Arc<RollupState>) -> Self {
+        Self { factory, rollups, members: Mutex::default() }
+    }
+
+    /// The outputs as they are now.
+    pub fn list(&self) -> Vec<Arc<Output>> {
+        self.held().values().map(|member| Arc::clone(&member.output)).collect()
+    }
+
+    /// Makes the outputs those of a file; returns why some of them could not be started. Never two
+    /// at a time.
+    pub async fn change(&self, wanted: &OutputsFile) -> Option<String> {
+        let is_same = |config: &OutputConfig| wanted.outputs.iter().any(|output| output.config == *config);
+        let leaving: Vec<Member> = self
+            .held()
+            .extract_if(.., |_, member| !is_same(member.output.config()))
+            .map(|(_, member)| member)
+            .collect();
+        self.offer_to(wanted);
+        futures::future::join_all(leaving.into_iter().map(|member| self.end(member))).await;
+        let mut failed = None;
+        for wanted in &wanted.outputs {
+            if !self.held().contains_key(&wanted.config.name)
+                && let Err(why) = self.start(wanted)
+            {
+                tracing::error!(output = %wanted.config.name, "not started: {why}");
+                failed = Some(format!("output {}: {why}", wanted.config.name));
+            }
+        }
+        self.offer_to(wanted);
+        failed
+    }
+
+    /// Has every output send what it can, and end. Nothing is offered any more.
+    pub async fn finish(&self) {
+        let members: Vec<Member> = self.held().values().cloned().collect();
+        futures::future::join_all(members.iter().map(finish)).await;
+    }
+
+    fn start(&self, wanted: &exports::Output) -> Result<(), String> {
+        let OutputFactory { components, directory, policy, escalations, environment, instance } = &self.factory;
+        let name = &wanted.config.name;
+        let output = Output::new(wanted.config.clone(), environment, instance).map_err(|error| error.to_string())?;
+        let output = Arc::new(output);
+        let component = components.renew(&component_name(name));
+        let intensity = Intensity::new(Arc::clone(&component), Arc::clone(policy), escalations.clone());
+        let supervisor = output::start(Arc::clone(&output), intensity);
+        directory.add(component.name(), supervisor.clone().recipient());
+        self.held().insert(name.clone(), Member { output, supervisor, component });
+        Ok(())
+    }
+
+    async fn end(&self, member: Member) {
+        finish(&member).await;
+        member.output.close();
+        if self.factory.components.remove(&member.component) {
+            self.factory.directory.remove(member.component.name());
+        }
+    }
+
+    /// Has rows be offered to the outputs that run and want them.
+    fn offer_to(&self, wanted: &OutputsFile) {
+        let held = self.held();
+        let running = |wanted: &exports::Output| {
+            held.get(&wanted.config.name)
+                .filter(|member| *member.output.config() == wanted.config)
+                .map(|member| Arc::clone(&member.output))
+        };
+        let outputs = wanted.outputs.iter().filter(|output| output.rollups).filter_map(running).collect();
+        self.rollups.want(WantedRollups { settings: wanted.rollups, outputs });
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn finish(member: &Member) {
+    if member.supervisor.send(Finish).await.is_err() {
+        tracing::warn!("an output's supervisor had ended before the stop request");
+    }
+}
+
+fn component_name(output: &str) -> String {
+    format!("output/{output}")
+}

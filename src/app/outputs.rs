@@ -1,0 +1,187 @@
+//! Outputs: the rollups, what they are sent to, and the file that says so.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use actix::Addr;
+use webb_flow::fault::{PASS_BOUNDS, PassCounts};
+use webb_metrics::expose::Histogram;
+use webb_otlp::{Environment, Loss, Stream};
+use webb_settings::{Problems, Resolved, Settings, read_file};
+
+use super::metrics::Added;
+use super::parts::{Parts, finish};
+use crate::actors::Finish;
+use crate::actors::config_file::WatchedFile;
+use crate::actors::file_follower::PollFile;
+use crate::actors::output_follower::{FollowedOutputs, OutputFollower};
+use crate::actors::outputs::{OutputFactory, Outputs};
+use crate::actors::rollups;
+use crate::actors::thread_supervisor::ThreadSupervisor;
+use crate::exports::{self, OutputsFile};
+use crate::families::Rows;
+use crate::pipeline::{Consumer, Lane, RollupSite, RollupState, new_uuid};
+use crate::selfmetrics::{self as own, SelfMetrics};
+
+/// Checks the file of outputs where there is one.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(super) fn check(resolved: &mut Resolved) -> Result<(), Problems> {
+    let Some(path) = resolved.settings.outputs_config.clone() else { return Ok(()) };
+    if path.try_exists().is_ok_and(|exists| !exists) {
+        let message = format!("`outputs_config`: {} is not there; its outputs are not checked", path.display());
+        resolved.warn("outputs_config", message);
+        return Ok(());
+    }
+    exports::read_outputs(read_file(&path)?, &Environment::of_process()).map(drop)
+}
+
+/// The running rollups and outputs.
+pub(super) struct Sending {
+    state: Arc<RollupState>,
+    rollups: Addr<ThreadSupervisor>,
+    outputs: Arc<Outputs>,
+    file: Arc<WatchedFile<OutputsFile>>,
+    follower: Addr<OutputFollower>,
+}
+
+impl Sending {
+    /// Starts them, if a file of outputs is configured.
+    pub(super) fn start(parts: &Parts, settings: &Settings) -> Option<Self> {
+        let path = settings.outputs_config.as_deref()?;
+        let intensity = parts.intensity("rollups");
+        let (lane, items) = Lane::to(Consumer::Rollups, Arc::clone(intensity.component()));
+        let site = RollupSite { cluster: settings.cluster_name.clone(), node: settings.node_name.clone() };
+        let state = Arc::new(RollupState::new(Arc::new(lane), site));
+        let rollups = parts.register("rollups", rollups::start(items, Arc::clone(&state), intensity));
+        let environment = Environment::of_process();
+        let factory = OutputFactory {
+            components: parts.components.clone(),
+            directory: parts.directory.clone(),
+            policy: Arc::clone(&parts.policy),
+            escalations: parts.escalations(),
+            environment: environment.clone(),
+            instance: new_uuid(),
+        };
+        let outputs = Arc::new(Outputs::new(factory, Arc::clone(&state)));
+        let (file, follower) = follow(parts, path, environment, &outputs);
+        Some(Self { state, rollups, outputs, file, follower })
+    }
+
+    /// The lane that flows come from.
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        self.state.lane()
+    }
+
+    /// Reads the file of outputs again.
+    pub(super) fn poll(&self) {
+        self.follower.do_send(PollFile);
+    }
+
+    /// Sends the rows of the open window, and what else waits. No flow comes any more.
+    pub(super) async fn finish(&self) {
+        if self.follower.send(Finish).await.is_err() {
+            tracing::warn!("the follower of the file of outputs had ended before the stop request");
+        }
+        finish(&self.rollups).await;
+        self.outputs.finish().await;
+    }
+}
+
+fn follow(
+    parts: &Parts,
+    path: &Path,
+    environment: Environment,
+    outputs: &Arc<Outputs>,
+) -> (Arc<WatchedFile<OutputsFile>>, Addr<OutputFollower>) {
+    let read = move |file| exports::read_outputs(file, &environment);
+    let file = Arc::new(WatchedFile::new(path.to_owned(), read));
+    let followed = FollowedOutputs { file: Arc::clone(&file), outputs: Arc::clone(outputs) };
+    let follower = OutputFollower::start(followed, parts.intensity("outputs"));
+    parts.directory.add("outputs", follower.clone().recipient());
+    (file, follower)
+}
+
+/// Rows about rollups and outputs; none without any.
+pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>) -> Added {
+    let Some(sending) = sending else { return Ok(()) };
+    let state = Arc::clone(&sending.state);
+    metrics.add(
+        &[&own::ROLLUP_ROWS, &own::ROLLUP_FLOWS, &own::ROLLUP_FOLDED, &own::ROLLUP_WINDOWS],
+        Box::new(move |rows| {
+            let counts = state.counts();
+            rows.add(&own::ROLLUP_ROWS, &[], counts.rows);
+            rows.add(&own::ROLLUP_FOLDED, &[], counts.folded);
+            rows.add(&own::ROLLUP_WINDOWS, &[], counts.windows);
+            for (outcome, count) in [
+                ("added", counts.flows),
+                ("passed_over", counts.passed_over),
+                ("panicked", counts.panicked),
+                ("skipped", state.lane().skipped()),
+                ("not_wanted", counts.ignored),
+            ] {
+                rows.add(&own::ROLLUP_FLOWS, &[outcome], count);
+            }
+        }),
+    )?;
+    let (outputs, file) = (Arc::clone(&sending.outputs), Arc::clone(&sending.file));
+    metrics.add(
+        &[
+            &own::OUTPUT_RECORDS,
+            &own::OUTPUT_WAITING,
+            &own::OUTPUT_BYTES,
+            &own::OUTPUT_QUEUE,
+            &own::OUTPUT_SPOOL,
+            &own::OUTPUT_SPOOL_FILES,
+            &own::OUTPUT_SPOOL_PROBLEMS,
+            &own::OUTPUT_LAST_SUCCESS,
+            &own::OUTPUT_REQUESTS,
+            &own::OUTPUT_REQUEST_SECONDS,
+            &own::OUTPUTS_CONFIG_RELOADS,
+        ],
+        Box::new(move |rows| {
+            for output in outputs.list() {
+                output_rows(rows, &output.config().name, output.figures());
+            }
+            for (outcome, count) in file.reloads().counts() {
+                rows.add(&own::OUTPUTS_CONFIG_RELOADS, &[outcome], count);
+            }
+        }),
+    )
+}
+
+fn output_rows(rows: &mut Rows, name: &str, figures: &webb_otlp::Figures) {
+    for stream in Stream::ALL {
+        let ledger = figures.ledger(stream);
+        let mut records =
+            |outcome: &str, count| rows.add(&own::OUTPUT_RECORDS, &[name, stream.label(), outcome], count);
+        records("offered", ledger.offered);
+        records("delivered", ledger.delivered);
+        records("rejected", ledger.rejected);
+        for reason in Loss::ALL {
+            records(reason.label(), ledger.dropped(reason));
+        }
+        rows.add(&own::OUTPUT_WAITING, &[name, stream.label()], ledger.waiting);
+    }
+    rows.add(&own::OUTPUT_BYTES, &[name], figures.sent_bytes());
+    rows.add(&own::OUTPUT_QUEUE, &[name], figures.queue_bytes());
+    rows.add(&own::OUTPUT_SPOOL, &[name], figures.spool_bytes());
+    rows.add(&own::OUTPUT_SPOOL_FILES, &[name], figures.spool_files());
+    for (problem, count) in [("corrupted", figures.bad_files()), ("unusable", figures.spool_errors())] {
+        rows.add(&own::OUTPUT_SPOOL_PROBLEMS, &[name, problem], count);
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a timestamp in Prometheus is a float")]
+    rows.add_f64(&own::OUTPUT_LAST_SUCCESS, &[name], figures.last_success_ns() as f64 / 1e9);
+    for (code, count) in figures.requests() {
+        rows.add(&own::OUTPUT_REQUESTS, &[name, &code], count);
+    }
+    for (outcome, times) in ["success", "failure"].into_iter().zip(figures.request_times()) {
+        rows.add_histogram(&own::OUTPUT_REQUEST_SECONDS, &[name, outcome], &histogram(&times));
+    }
+}
+
+fn histogram(times: &PassCounts) -> Histogram {
+    let buckets = PASS_BOUNDS.into_iter().zip(times.within).collect();
+    Histogram { sum: times.seconds, count: times.count, buckets }
+}

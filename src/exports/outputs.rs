@@ -1,0 +1,321 @@
+//! Reads a file of outputs: which rows and flows are sent, and to which receivers.
+//!
+//! It is followed while the agent runs. A file with a problem is refused whole, and unlike in
+//! files of Cilium's format a key that is not known is a problem.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use webb_metrics::dynamic::Findings;
+use webb_metrics::dynamic::tree::{Node, Value};
+use webb_otlp::{
+    BatchConfig, Encoding, Environment, OutputConfig, Protocol, RetryConfig, SpoolConfig, Stream, TlsConfig,
+};
+use webb_rollup::Keys;
+use webb_settings::{Mark, Origin, Problem, Problems, SourceFile};
+
+use super::values::Values;
+
+/// Outputs at most: each has a thread.
+pub const MAX_OUTPUTS: usize = 8;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// A file that can be used.
+#[derive(Debug, Clone)]
+pub struct OutputsFile {
+    /// The rows.
+    pub rollups: webb_rollup::Settings,
+    /// The receivers, in the file's order.
+    pub outputs: Vec<Output>,
+    /// The file, for [`Problem::render`].
+    pub file: Arc<SourceFile>,
+}
+
+/// A receiver, and what it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// How to reach it.
+    pub config: OutputConfig,
+    /// Whether it gets rows.
+    pub rollups: bool,
+    /// Place in the file.
+    pub mark: Mark,
+}
+
+/// Reads a file. `environment`: what applies where the file says nothing.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, Problems> {
+    let file = Arc::new(file);
+    let mut found = Findings::default();
+    let (mut rollups, mut outputs) = (webb_rollup::Settings::default(), Vec::new());
+    match Node::read(&file.text) {
+        Ok(root) => {
+            let mut values = Values { found: &mut found };
+            let [of_rollups, otlp] = values.fields(Some(&root), "the file", ["rollups", "otlp"]);
+            rollups = read_rollups(&mut values, of_rollups);
+            outputs = read_outputs(&mut values, otlp, environment);
+        }
+        Err(problem) => found.problems.push(problem),
+    }
+    if found.problems.is_empty() {
+        return Ok(OutputsFile { rollups, outputs, file });
+    }
+    found.sort();
+    Err(Problems { list: found.problems, file: Some(file) })
+}
+
+fn read_rollups(values: &mut Values<'_>, node: Option<&Node>) -> webb_rollup::Settings {
+    let defaults = webb_rollup::Settings::default();
+    let [window, max_rows, keys, histograms] =
+        values.fields(node, "rollups", ["window", "max_rows", "keys", "histograms"]);
+    let bounds = (Duration::from_secs(1), Duration::from_hours(1), true);
+    let max_rows = values.number(max_rows, "max_rows", defaults.max_rows as u64, (100, 1_000_000));
+    let known: [(&str, usize); 4] = [("zone", 0), ("service", 1), ("policy", 2), ("pod", 3)];
+    let chosen = values.choices(keys, "keys", &known);
+    let keys = chosen.map_or_else(Keys::default, |chosen| {
+        let has = |key: usize| chosen.contains(&key);
+        Keys { zone: has(0), service: has(1), policy: has(2), pod: has(3) }
+    });
+    webb_rollup::Settings {
+        window: values.duration(window, "window", defaults.window, bounds),
+        keys,
+        max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX),
+        histograms: values.boolean(histograms, "histograms", true),
+    }
+}
+
+fn read_outputs(values: &mut Values<'_>, node: Option<&Node>, environment: &Environment) -> Vec<Output> {
+    let list = node.map(|node| values.found.list(node, "otlp")).unwrap_or_default();
+    if let Some(first) = list.get(MAX_OUTPUTS) {
+        let message = format!("expected at most {MAX_OUTPUTS} outputs, found {}", list.len());
+        values.found.problems.push(first.problem(message));
+    }
+    let mut outputs: Vec<Output> = Vec::new();
+    for node in list.iter().take(MAX_OUTPUTS) {
+        let before = values.found.problems.len();
+        let output = read_output(values, node);
+        if values.found.problems.len() > before {
+            continue;
+        }
+        if let Err(error) = output.config.check(environment) {
+            let name = &output.config.name;
+            values.found.problems.push(node.problem(format!("output {name:?}: {error}")));
+        } else if outputs.iter().any(|other| other.config.name == output.config.name) {
+            let message = format!("name: {:?} is the name of another output", output.config.name);
+            values.found.problems.push(node.problem(message));
+        } else if let Some(other) = outputs.iter().find(|other| shares_spool(&other.config, &output.config)) {
+            let message = format!("spool.directory: output {:?} has it as well", other.config.name);
+            values.found.problems.push(node.problem(message));
+        } else {
+            outputs.push(output);
+        }
+    }
+    outputs
+}
+
+/// True if both have one directory of the same name below one directory.
+fn shares_spool(one: &OutputConfig, other: &OutputConfig) -> bool {
+    let path = |config: &OutputConfig| config.spool.as_ref().map(|spool| spool.directory.join(&config.name));
+    path(one).is_some() && path(one) == path(other)
+}
+
+fn read_output(values: &mut Values<'_>, node: &Node) -> Output {
+    let [
+        name,
+        endpoint,
+        protocol,
+        insecure,
+        streams,
+        compression,
+        headers,
+        tls,
+        timeout,
+        batch,
+        in_flight,
+        retry,
+        queue,
+        spool,
+    ] = values.fields(
+        Some(node),
+        "an output",
+        [
+            "name",
+            "endpoint",
+            "protocol",
+            "insecure",
+            "streams",
+            "compression",
+            "headers_directory",
+            "tls",
+            "timeout",
+            "batch",
+            "in_flight",
+            "retry",
+            "queue",
+            "spool",
+        ],
+    );
+    let config = OutputConfig::named(&values.text(name, "name").unwrap_or_default());
+    let protocols = [("grpc", Protocol::Grpc), ("http/protobuf", Protocol::HttpProtobuf)];
+    let encodings = Encoding::ALL.map(|encoding| (encoding.label(), encoding));
+    let of_streams = Stream::ALL.map(|stream| (stream.label(), stream));
+    let streams = values.choices(streams, "streams", &of_streams);
+    let timeouts = (Duration::from_millis(100), Duration::from_mins(10), false);
+    let config = OutputConfig {
+        endpoint: values.text(endpoint, "endpoint"),
+        protocol: values.choice(protocol, "protocol", &protocols),
+        insecure: values.boolean(insecure, "insecure", false),
+        compression: values.choice(compression, "compression", &encodings),
+        headers_directory: values.text(headers, "headers_directory").map(PathBuf::from),
+        tls: read_tls(values, tls),
+        timeout: timeout
+            .map(|node| values.duration(Some(node), "timeout", config.timeout.unwrap_or_default(), timeouts)),
+        batch: read_batch(values, batch, config.batch),
+        in_flight: usize::try_from(values.number(in_flight, "in_flight", 2, (1, 16))).unwrap_or(2),
+        retry: read_retry(values, retry, config.retry),
+        queue_bytes: read_queue(values, queue, config.queue_bytes),
+        spool: read_spool(values, spool),
+        ..config
+    };
+    let rollups = streams.is_none_or(|streams| streams.contains(&Stream::Rollups));
+    Output { config, rollups, mark: node.mark }
+}
+
+fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
+    let [ca, certificate, key, name, skip] =
+        values.fields(node, "tls", ["ca_file", "cert_file", "key_file", "server_name", "insecure_skip_verify"]);
+    TlsConfig {
+        ca_file: values.text(ca, "ca_file").map(PathBuf::from),
+        cert_file: values.text(certificate, "cert_file").map(PathBuf::from),
+        key_file: values.text(key, "key_file").map(PathBuf::from),
+        server_name: values.text(name, "server_name"),
+        insecure_skip_verify: values.boolean(skip, "insecure_skip_verify", false),
+    }
+}
+
+fn read_batch(values: &mut Values<'_>, node: Option<&Node>, defaults: BatchConfig) -> BatchConfig {
+    let [records, bytes, linger] = values.fields(node, "batch", ["max_records", "max_bytes", "linger"]);
+    let lingers = (Duration::from_millis(10), Duration::from_mins(1), false);
+    let records = values.number(records, "max_records", defaults.max_records.into(), (1, 100_000));
+    let bytes = values.bytes(bytes, "max_bytes", defaults.max_bytes as u64, (64 * KIB, 32 * MIB));
+    BatchConfig {
+        max_records: u32::try_from(records).unwrap_or(u32::MAX),
+        max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        linger: values.duration(linger, "linger", defaults.linger, lingers),
+    }
+}
+
+fn read_retry(values: &mut Values<'_>, node: Option<&Node>, defaults: RetryConfig) -> RetryConfig {
+    let [min, max] = values.fields(node, "retry", ["min", "max"]);
+    let bounds = (Duration::from_millis(10), Duration::from_hours(1), false);
+    RetryConfig {
+        min: values.duration(min, "min", defaults.min, bounds),
+        max: values.duration(max, "max", defaults.max, bounds),
+    }
+}
+
+fn read_queue(values: &mut Values<'_>, node: Option<&Node>, default: u64) -> u64 {
+    let [bytes] = values.fields(node, "queue", ["max_bytes"]);
+    values.bytes(bytes, "max_bytes", default, (64 * KIB, 1024 * MIB))
+}
+
+fn read_spool(values: &mut Values<'_>, node: Option<&Node>) -> Option<SpoolConfig> {
+    let [directory, bytes, age, fsync] = values.fields(node, "spool", ["directory", "max_bytes", "max_age", "fsync"]);
+    let max_bytes = values.bytes(bytes, "max_bytes", 256 * MIB, (MIB, 64 * 1024 * MIB));
+    let ages = (Duration::from_mins(1), Duration::from_hours(24 * 30), false);
+    let max_age = values.duration(age, "max_age", Duration::from_hours(24), ages);
+    let fsync = values.boolean(fsync, "fsync", false);
+    let directory = values.text(directory, "directory").map(PathBuf::from);
+    if directory.is_none() && node.is_some_and(|node| !matches!(node.value, Value::Null)) {
+        let place = node.map_or(Mark { line: 1, column: 1, width: 1 }, |node| node.mark);
+        values.found.problems.push(Problem::new(Origin::File(place), "spool: expected a `directory`"));
+    }
+    directory.map(|directory| SpoolConfig { directory, max_bytes, max_age, fsync })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<OutputsFile, String> {
+        let file = SourceFile { name: "outputs.yaml".to_owned(), text: text.to_owned() };
+        super::read(file, &Environment::default()).map_err(|problems| problems.to_string())
+    }
+
+    /// A short file has defaults, and a long one has all that it says.
+    #[test]
+    fn a_file_says_what_it_says() {
+        let short = read("otlp:\n- {name: main, endpoint: 'https://otel.example:4317'}\n").unwrap();
+        assert_eq!(short.rollups, webb_rollup::Settings::default());
+        let [output] = &short.outputs[..] else { panic!("{short:?}") };
+        let expected =
+            OutputConfig { endpoint: Some("https://otel.example:4317".into()), ..OutputConfig::named("main") };
+        assert_eq!((&output.config, output.rollups), (&expected, true));
+
+        let long = read(
+            "rollups: {window: 5m, max_rows: 500, keys: [zone, pod], histograms: false}\n\
+             otlp:\n\
+             - name: main\n  endpoint: http://collector:4318\n  insecure: true\n  protocol: http/protobuf\n  \
+             streams: [flows]\n  compression: zstd\n  headers_directory: /etc/webb/headers\n  timeout: 3s\n  \
+             tls: {ca_file: /a, cert_file: /b, key_file: /c, server_name: d, insecure_skip_verify: true}\n  \
+             batch: {max_records: 10, max_bytes: 1MiB, linger: 1s}\n  in_flight: 4\n  retry: {min: 2s, max: 3s}\n  \
+             queue: {max_bytes: 2MiB}\n  spool: {directory: /spool, max_bytes: 8MiB, max_age: 1h, fsync: true}\n",
+        )
+        .unwrap();
+        assert_eq!((long.rollups.window, long.rollups.max_rows), (Duration::from_mins(5), 500));
+        assert_eq!(long.rollups.keys, Keys { zone: true, service: false, policy: false, pod: true });
+        let [Output { config, rollups, .. }] = &long.outputs[..] else { panic!("{long:?}") };
+        assert!(!rollups && !long.rollups.histograms && config.insecure);
+        assert_eq!((config.protocol, config.compression), (Some(Protocol::HttpProtobuf), Some(Encoding::Zstd)));
+        assert_eq!((config.batch.max_records, config.batch.max_bytes, config.in_flight), (10, 1 << 20, 4));
+        let spool = config.spool.as_ref().unwrap();
+        assert_eq!((spool.max_bytes, spool.max_age, spool.fsync), (8 << 20, Duration::from_hours(1), true));
+
+        assert!(read("").unwrap().outputs.is_empty());
+        assert!(read("rollups:\notlp: []\n").unwrap().outputs.is_empty());
+        assert!(read("rollups: {window: 0s}\n").unwrap().rollups.window.is_zero());
+    }
+
+    /// Each mistake is named with its line and what was expected.
+    #[test]
+    fn mistakes_are_named_at_their_line() {
+        for (text, expected) in [
+            ("rollup: {}\n", "the file has no key \"rollup\"\n --> outputs.yaml:1:1"),
+            ("rollups: 60s\n", "expected keys and values, found \"60s\""),
+            (
+                "rollups:\n  window: 60\n",
+                "window: expected a time from 1s to 1h, or 0s for none; found the number 60\n --> outputs.yaml:2:11",
+            ),
+            (
+                "rollups:\n  keys: [zone, node]\n",
+                "keys: expected zone, service, policy, pod; found \"node\"\n --> outputs.yaml:2:16",
+            ),
+            ("rollups: {max_rows: 5}\n", "max_rows: expected a number from 100 to 1000000"),
+            ("otlp:\n- endpoint: https://a\n", "name: expected 1 to 63 letters"),
+            ("otlp:\n- {name: a, endpoint: 'http://a'}\n", "insecure"),
+            ("otlp:\n- {name: a, endpoint: 'https://a', streams: [rows]}\n", "streams: expected rollups, flows"),
+            ("otlp:\n- {name: a, endpoint: 'https://a', spool: {}}\n", "spool: expected a `directory`"),
+            (
+                "otlp:\n- {name: a, endpoint: 'https://a'}\n- {name: a, endpoint: 'https://b'}\n",
+                "name: \"a\" is the name of another output\n --> outputs.yaml:3:3",
+            ),
+            (
+                "otlp:\n- {name: a, endpoint: 'https://a', batch: {max_bytes: 1}}\n",
+                "max_bytes: expected a size from 64KiB",
+            ),
+            ("otlp: {\n", "cannot parse yaml"),
+        ] {
+            let why = read(text).unwrap_err();
+            assert!(why.contains(expected), "{text}: {why}");
+        }
+        let many: Vec<String> = (0..9).map(|at| format!("- {{name: o{at}, endpoint: 'https://a'}}")).collect();
+        assert!(
+            read(&format!("otlp:\n{}\n", many.join("\n"))).unwrap_err().contains("expected at most 8 outputs, found 9")
+        );
+    }
+}

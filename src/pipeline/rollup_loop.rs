@@ -1,0 +1,374 @@
+//! The rollups' thread: adds batches to the open window, and sends the rows of each window that
+//! ends.
+//!
+//! The reader does not wait for it. What finds the lane full is skipped and counted, and each
+//! window's heartbeat says how many flows are missing. After a panic the next run goes on behind
+//! the flow that caused it.
+
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use webb_flow::clock::unix_ns;
+use webb_flow::hash::seed;
+use webb_index::{Index, Place};
+use webb_otlp::{Attributes, Encoded, Feed, Output, Stream};
+use webb_rollup::{Encoder, Rollups, Settings, Totals, Windows};
+
+use super::{Batch, Item, Lane, Lifecycle};
+
+/// Scope of the records, and the version of their attributes.
+const SCOPE: (&str, &str) = ("webb.rollups", "1");
+
+/// Share of a window over which the agents of a cluster spread their requests.
+const SPREAD: u32 = 5;
+
+/// Rows that are wanted, and those that take them.
+#[derive(Debug, Clone, Default)]
+pub struct WantedRollups {
+    /// The rows. A change applies from the next window on.
+    pub settings: Settings,
+    /// Outputs that take them; without one no rows are made.
+    pub outputs: Vec<Arc<Output>>,
+}
+
+impl WantedRollups {
+    fn is_on(&self) -> bool {
+        !self.settings.window.is_zero() && !self.outputs.is_empty()
+    }
+}
+
+/// The node that rows are of.
+#[derive(Debug, Clone)]
+pub struct RollupSite {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the node.
+    pub node: String,
+}
+
+/// The rows of the open window, kept over the runs of the thread.
+#[derive(Debug)]
+pub struct RollupState {
+    lane: Arc<Lane>,
+    site: RollupSite,
+    wanted: ArcSwap<WantedRollups>,
+    work: Mutex<Work>,
+    figures: Figures,
+}
+
+/// Published after each batch.
+#[derive(Debug, Default)]
+struct Figures {
+    rows: AtomicU64,
+    flows: AtomicU64,
+    passed_over: AtomicU64,
+    folded: AtomicU64,
+    panicked: AtomicU64,
+    ignored: AtomicU64,
+    windows: AtomicU64,
+}
+
+/// What became of the flows that the thread was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RollupCounts {
+    /// Rows of the open window.
+    pub rows: u64,
+    /// Flows that are in a row.
+    pub flows: u64,
+    /// Flows that stand beside another of the same packet.
+    pub passed_over: u64,
+    /// Flows in folded rows, of those in rows.
+    pub folded: u64,
+    /// Flows that were lost to a panic.
+    pub panicked: u64,
+    /// Flows that came while no output took rows.
+    pub ignored: u64,
+    /// Windows that have ended.
+    pub windows: u64,
+}
+
+#[derive(Debug)]
+struct Work {
+    instance: u128,
+    encoder: Encoder,
+    rollups: Rollups,
+    /// The window that is open; none while no rows are wanted.
+    windows: Option<Windows>,
+    /// What `rollups` and `windows` were made with.
+    settings: Settings,
+    feeds: Vec<Feed>,
+    wanted: Arc<WantedRollups>,
+    /// Place of this node in the requests.
+    place: Place,
+    index: Arc<Index>,
+    /// Time at which the rows of the last window are sent.
+    flush_at: Option<Instant>,
+    current: Option<Arc<Batch>>,
+    /// The flow of `current` that is being added: the one that did it, if the thread died.
+    position: usize,
+}
+
+impl RollupState {
+    /// No rows yet, of flows that come from `lane`.
+    pub fn new(lane: Arc<Lane>, site: RollupSite) -> Self {
+        let instance = new_instance();
+        let work = Work {
+            instance,
+            encoder: Encoder::new(instance),
+            rollups: Rollups::new(Settings::default()),
+            windows: None,
+            settings: Settings::default(),
+            feeds: Vec::new(),
+            wanted: Arc::default(),
+            place: Place::default(),
+            index: Arc::default(),
+            flush_at: None,
+            current: None,
+            position: 0,
+        };
+        Self { lane, site, wanted: ArcSwap::default(), work: Mutex::new(work), figures: Figures::default() }
+    }
+
+    /// The lane that flows come from.
+    pub fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// Sets what is wanted from now on.
+    pub fn want(&self, wanted: WantedRollups) {
+        self.wanted.store(Arc::new(wanted));
+        self.lane.waker().wake();
+    }
+
+    /// What became of the flows so far.
+    pub fn counts(&self) -> RollupCounts {
+        let Figures { rows, flows, passed_over, folded, panicked, ignored, windows } = &self.figures;
+        let [rows, flows, passed_over, folded, panicked, ignored, windows] =
+            [rows, flows, passed_over, folded, panicked, ignored, windows].map(|figure| figure.load(Relaxed));
+        RollupCounts { rows, flows, passed_over, folded, panicked, ignored, windows }
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, work: &mut Work, from: usize) {
+        let Some(batch) = work.current.clone() else { return };
+        work.position = from;
+        if work.windows.is_some() {
+            work.rollups.observe(batch.view(), from, &mut work.position);
+        } else {
+            self.figures.ignored.fetch_add(batch.flows.len().saturating_sub(from) as u64, Relaxed);
+        }
+        work.index = Arc::clone(&batch.index);
+        work.current = None;
+        self.publish(work);
+    }
+
+    fn publish(&self, work: &Work) {
+        let (totals, figures): (Totals, _) = (work.rollups.totals(), &self.figures);
+        figures.rows.store(work.rollups.rows() as u64, Relaxed);
+        figures.flows.store(totals.flows, Relaxed);
+        figures.passed_over.store(totals.passed_over, Relaxed);
+        figures.folded.store(totals.folded, Relaxed);
+    }
+
+    /// Takes up a change of what is wanted, ends a window that is over, and sends what is due.
+    fn turn(&self, work: &mut Work, now_ns: u64) {
+        let wanted = self.wanted.load_full();
+        if !Arc::ptr_eq(&wanted, &work.wanted) {
+            if !wanted.is_on() {
+                self.end(work, now_ns);
+                work.windows = None;
+            }
+            work.flush();
+            work.wanted = wanted;
+            self.make_feeds(work);
+            if work.wanted.is_on() && work.windows.is_none() {
+                work.begin(now_ns);
+            }
+        }
+        let closing = work.windows.as_mut().and_then(|windows| windows.advance(now_ns));
+        if let Some(closing) = closing {
+            self.close(work, closing.window, now_ns);
+            if closing.is_last_of_instance {
+                work.flush();
+                work.instance = new_instance();
+                work.encoder.set_instance(work.instance);
+                self.make_feeds(work);
+            }
+            if work.settings != work.wanted.settings {
+                work.begin(now_ns);
+            }
+            work.flush_at.get_or_insert_with(|| Instant::now() + spread(&self.site.node, closing.window.seconds));
+        }
+        if work.flush_at.is_some_and(|at| Instant::now() >= at) {
+            work.flush();
+        }
+    }
+
+    /// Sends the rows of the window that is open, which is not over.
+    fn end(&self, work: &mut Work, now_ns: u64) {
+        if let Some(window) = work.windows.as_ref().map(Windows::open) {
+            self.close(work, window, now_ns);
+        }
+        work.flush();
+    }
+
+    fn close(&self, work: &mut Work, window: webb_rollup::Window, now_ns: u64) {
+        let place = work.index.zones().own();
+        if place != work.place {
+            work.flush();
+            work.place = place;
+            self.make_feeds(work);
+        }
+        let Work { rollups, encoder, feeds, .. } = work;
+        let lost = self.lane.skipped() + self.figures.panicked.load(Relaxed);
+        encoder.window(window, rollups, lost, now_ns, |record| add_to_all(feeds, record));
+        self.figures.windows.fetch_add(1, Relaxed);
+        self.publish(work);
+    }
+
+    /// A feed for each output, of this instance at its place.
+    fn make_feeds(&self, work: &mut Work) {
+        let resource = resource(&self.site, work.instance, work.place);
+        let feed = |output: &Arc<Output>| Feed::new(Arc::clone(output), Stream::Rollups, &resource, SCOPE.0, SCOPE.1);
+        work.feeds = work.wanted.outputs.iter().map(feed).collect();
+    }
+}
+
+impl Work {
+    /// Offers the records that there are.
+    fn flush(&mut self) {
+        self.flush_at = None;
+        for feed in &mut self.feeds {
+            complain(feed.flush());
+        }
+    }
+
+    /// Begins a window with the wanted settings. No row is open.
+    fn begin(&mut self, now_ns: u64) {
+        self.settings = self.wanted.settings;
+        self.rollups.apply(self.settings);
+        self.windows = Some(Windows::new(self.settings.window, now_ns));
+    }
+
+    /// Longest wait for the next batch.
+    fn wait(&self, now_ns: u64) -> Duration {
+        let window = self.windows.as_ref().map(|windows| windows.remaining(now_ns));
+        let flush = self.flush_at.map(|at| at.saturating_duration_since(Instant::now()));
+        window.into_iter().chain(flush).min().unwrap_or(Duration::MAX)
+    }
+}
+
+fn add_to_all(feeds: &mut [Feed], record: Encoded<'_>) {
+    for feed in feeds {
+        complain(feed.add(record));
+    }
+}
+
+/// Logs that a request could not be compressed: its records stay for the next one.
+fn complain(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!("rows wait, because their request could not be compressed: {error}");
+    }
+}
+
+/// Delay of this node's requests within a window.
+fn spread(node: &str, window: u64) -> Duration {
+    // The same for a node at each of its starts.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(node.as_bytes());
+    let part = Duration::from_secs(window) / SPREAD;
+    part.mul_f64(f64::from(u16::try_from(hasher.finish() % 1000).unwrap_or(0)) / 1000.0)
+}
+
+/// A random UUID, as text.
+pub fn new_uuid() -> String {
+    uuid(new_instance())
+}
+
+fn new_instance() -> u128 {
+    u128::from(seed()) << 64 | u128::from(seed())
+}
+
+/// Attributes of the agent in every request.
+fn resource(site: &RollupSite, instance: u128, place: Place) -> Attributes {
+    let mut attributes = Attributes::new();
+    attributes.string("service.name", "webb");
+    attributes.string("service.version", env!("CARGO_PKG_VERSION"));
+    attributes.string("service.instance.id", &uuid(instance));
+    attributes.string("k8s.cluster.name", &site.cluster);
+    attributes.string("k8s.node.name", &site.node);
+    attributes.string("cloud.availability_zone", &place.zone.text());
+    attributes.string("cloud.region", &place.region.text());
+    attributes
+}
+
+/// A number in the form of a random UUID.
+fn uuid(number: u128) -> String {
+    const VERSION: u128 = 0xf << 76;
+    const VARIANT: u128 = 0x3 << 62;
+    let hex = format!("{:032x}", number & !VERSION & !VARIANT | 0x4 << 76 | 0x2 << 62);
+    let part = |from, to| hex.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+/// Runs until it is stopped and woken, then empties the lane and sends the rows of the open window.
+pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState) {
+    let queue = lane.clone();
+    lifecycle.check_work(move || !queue.is_empty());
+    let mut work = state.work();
+    if work.current.is_some() {
+        // The life before this one died in this batch, at this flow.
+        state.figures.panicked.fetch_add(1, Relaxed);
+        let next = work.position + 1;
+        state.add(&mut work, next);
+    }
+    loop {
+        lifecycle.beat();
+        state.turn(&mut work, unix_ns());
+        let item = if lifecycle.stopping() {
+            let Ok(item) = lane.try_recv() else { return state.end(&mut work, unix_ns()) };
+            item
+        } else {
+            let wait = work.wait(unix_ns());
+            match lifecycle.while_idle(wait, || lane.recv_timeout(wait)) {
+                Ok(item) => item,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return state.end(&mut work, unix_ns()),
+            }
+        };
+        if let Item::Batch(batch) = item {
+            work.current = Some(batch);
+            state.add(&mut work, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A receiver that checks the form of an id finds that of a random UUID.
+    #[test]
+    fn instances_are_uuids() {
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_ne!(new_instance(), new_instance());
+    }
+
+    /// Nodes send at different times, within a fifth of the window.
+    #[test]
+    fn requests_are_spread() {
+        let delays: Vec<Duration> = (0..200).map(|node| spread(&format!("worker-{node}"), 60)).collect();
+        assert!(delays.iter().all(|delay| *delay < Duration::from_secs(12)));
+        let early = delays.iter().filter(|delay| **delay < Duration::from_secs(6)).count();
+        assert!((40..160).contains(&early), "{early} of 200");
+    }
+}

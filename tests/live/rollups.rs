@@ -1,0 +1,208 @@
+//! Rows of real packets, as a receiver of OTLP logs gets them.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use prost::Message as _;
+
+use crate::harness::{Agent, Lab, METRICS, QUICK};
+use crate::scrape::Scrape;
+
+/// Attributes of a record, as text.
+type Row = BTreeMap<String, String>;
+
+/// A receiver of OTLP logs over HTTP, which keeps what it gets.
+#[derive(Debug)]
+struct Receiver {
+    rows: Arc<Mutex<Vec<Row>>>,
+    /// The file of outputs that leads to it.
+    outputs: String,
+}
+
+impl Receiver {
+    /// A receiver in a node's namespace.
+    fn start(lab: &Lab, node: &str) -> Self {
+        let listener = lab.listener(node, "127.0.0.1:0");
+        let port = listener.local_addr().unwrap().port();
+        let rows: Arc<Mutex<Vec<Row>>> = Arc::default();
+        let kept = Arc::clone(&rows);
+        spawn(move || serve(&listener, &kept));
+        let text = format!(
+            "rollups: {{window: 1s}}\notlp:\n- {{name: lab, endpoint: 'http://127.0.0.1:{port}', \
+             protocol: http/protobuf}}\n"
+        );
+        let outputs = lab.file(&format!("outputs-{node}.yaml"), &text).display().to_string();
+        Self { rows, outputs }
+    }
+
+    /// All rows so far.
+    fn rows(&self) -> Vec<Row> {
+        self.rows.lock().unwrap().clone()
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "its panic fails the test by what is missing then")]
+fn spawn(body: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(body);
+}
+
+/// Answers each request on each connection, which the agent keeps.
+fn serve(listener: &TcpListener, rows: &Arc<Mutex<Vec<Row>>>) {
+    for stream in listener.incoming().map_while(Result::ok) {
+        let rows = Arc::clone(rows);
+        spawn(move || while answer(&stream, &rows).is_some() {});
+    }
+}
+
+fn answer(mut stream: &TcpStream, rows: &Mutex<Vec<Row>>) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut length, mut line) = (0, String::new());
+    while reader.read_line(&mut line).ok()? > 2 {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok().filter(|()| length > 0)?;
+    let mut plain = Vec::new();
+    GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+    let request = ExportLogsServiceRequest::decode(&plain[..]).unwrap();
+    for logs in request.resource_logs {
+        let resource = text(&logs.resource.unwrap().attributes);
+        for record in logs.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
+            let mut row = text(&record.attributes);
+            row.extend(resource.clone());
+            row.insert("event".to_owned(), record.event_name);
+            rows.lock().unwrap().push(row);
+        }
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-type: application/x-protobuf\r\n\r\n").ok()
+}
+
+fn text(attributes: &[KeyValue]) -> Row {
+    let text = |value: &Value| match value {
+        Value::StringValue(text) => text.clone(),
+        Value::BoolValue(on) => on.to_string(),
+        Value::IntValue(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    let pair = |pair: &KeyValue| Some((pair.key.clone(), text(pair.value.as_ref()?.value.as_ref()?)));
+    attributes.iter().filter_map(pair).collect()
+}
+
+/// The sum of an attribute over the rows with these attributes.
+fn sum(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
+    let has = |row: &&Row| with.iter().all(|(key, value)| row.get(*key).map_or("", String::as_str) == *value);
+    let number = |row: &Row| row.get(of).map_or(0, |text| text.parse::<u64>().unwrap());
+    rows.iter().filter(has).map(number).sum()
+}
+
+/// Both directions.
+fn both(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
+    ["sent", "received"].iter().map(|way| sum(rows, &format!("webb.{of}.{way}"), with)).sum()
+}
+
+/// Waits until the rows have all that the metrics have, and returns both.
+fn settled(agent: &mut Agent, receiver: &Receiver) -> (Vec<Row>, Scrape) {
+    let scrape = agent.settles(|scrape| {
+        let rows = receiver.rows();
+        let forwarded = [("webb.verdict", "FORWARDED")];
+        let wanted = ["bytes", "packets"].map(|of| scrape.sum(&format!("webb_traffic_{of}_total"), &[]));
+        let found = ["bytes", "packets"].map(|of| both(&rows, of, &forwarded));
+        if wanted == found && wanted[0] > 0 { Ok(()) } else { Err(format!("{wanted:?} counted, {found:?} in rows")) }
+    });
+    (receiver.rows(), scrape)
+}
+
+/// Over all rows the bytes and packets are those that the agent counted, denied ones too, and no
+/// flow is missing. Of each pair's two reports one is primary.
+#[test]
+fn rows_sum_up_to_what_was_counted() {
+    let Some(lab) = Lab::up() else { return };
+    let receiver = Receiver::start(&lab, "node");
+    let config = format!("{QUICK}outputs_config: {}\n", receiver.outputs);
+    let mut agent = Agent::start_with(&lab, &config);
+    let (forwarded, denied) = (20, 4);
+    lab.run("tiefighter", &format!("pod land --rounds {forwarded} 10.244.1.11:80"));
+    lab.run("tiefighter", "pod land --rounds 5 [fd00:10:244:1::12]:80");
+    for _ in 0..denied {
+        lab.try_run("xwing", "timeout 0.4 pod land --rounds 1 10.244.1.11:80");
+    }
+    let (rows, scrape) = settled(&mut agent, &receiver);
+
+    let empire = [("source.k8s.owner.name", "tiefighter"), ("destination.k8s.owner.name", "deathstar")];
+    let with = |more: &[(&'static str, &'static str)]| [&empire[..], more].concat();
+    let opened = |more: &[(&'static str, &'static str)]| sum(&rows, "webb.connections.opened", &with(more));
+    assert_eq!(opened(&[("webb.reporter", "destination"), ("webb.primary", "true")]), forwarded + 5);
+    assert_eq!(opened(&[("webb.reporter", "source"), ("webb.primary", "false")]), forwarded + 5);
+    for of in ["bytes", "packets"] {
+        let primary = both(&rows, of, &with(&[("webb.primary", "true")]));
+        assert_eq!(primary, both(&rows, of, &with(&[("webb.primary", "false")])), "{of}");
+        assert!(primary > 0);
+    }
+    let here = [("source.cloud.availability_zone", "outer-rim-a"), ("network.flow.inter_zone", "false")];
+    assert_eq!(opened(&here), 2 * (forwarded + 5));
+
+    // A denied SYN is sent again; each is one packet of a row that names the policy.
+    let drops = scrape.sum("hubble_drop_total", &[("reason", "POLICY_DENIED")]);
+    let by_policy = [("webb.drop.reason", "POLICY_DENIED"), ("webb.policy.name", "default/empire-only")];
+    let policies: Vec<&String> = rows.iter().filter_map(|row| row.get("webb.policy.name")).collect();
+    assert!(drops >= denied, "{drops}");
+    assert_eq!(sum(&rows, "webb.packets.sent", &by_policy), drops, "{policies:?}");
+
+    let heartbeats: Vec<&Row> = rows.iter().filter(|row| row["event"] == "webb.heartbeat").collect();
+    assert!(heartbeats.len() > 1);
+    let total = |of: &str| heartbeats.iter().map(|row| row[of].parse::<u64>().unwrap()).sum::<u64>();
+    assert_eq!(total("webb.rollup.bytes"), both(&rows, "bytes", &[]));
+    assert_eq!(total("webb.rollup.rows"), (rows.len() - heartbeats.len()) as u64);
+    assert_eq!((total("webb.rollup.lost_flows"), total("webb.rollup.folded_flows")), (0, 0));
+
+    let mut ids: Vec<&String> = rows.iter().map(|row| &row["log.record.uid"]).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), rows.len(), "every row has an id of its own");
+}
+
+/// Through a ClusterIP and between two nodes each byte is in one primary row of the two agents, with
+/// the zones of both ends.
+#[test]
+fn two_agents_send_each_byte_once() {
+    let Some(lab) = Lab::up() else { return };
+    lab.choose("node", "c");
+    let receivers = ["node", "node2"].map(|node| Receiver::start(&lab, node));
+    let mut agents = ["node", "node2"].map(|node| {
+        let of = &receivers[usize::from(node == "node2")];
+        let config = lab.file(&format!("{node}.yaml"), &format!("{QUICK}outputs_config: {}\n", of.outputs));
+        Agent::start_at(&lab, node, METRICS, &["--config", config.to_str().unwrap()])
+    });
+    let rounds = 15;
+    lab.run("tiefighter", &format!("pod land --rounds {rounds} 10.96.23.45:80"));
+    let mut rows = Vec::new();
+    for (agent, receiver) in agents.iter_mut().zip(&receivers) {
+        rows.extend(settled(agent, receiver).0);
+    }
+    let empire = [("source.k8s.owner.name", "tiefighter"), ("destination.k8s.owner.name", "deathstar")];
+    let with = |more: &[(&'static str, &'static str)]| [&empire[..], more].concat();
+    let primary = [("webb.primary", "true"), ("k8s.node.name", "webb-node-2"), ("webb.reporter", "destination")];
+    assert_eq!(sum(&rows, "webb.connections.opened", &with(&primary)), rounds);
+    assert_eq!(sum(&rows, "webb.connections.opened", &with(&[("webb.primary", "true")])), rounds);
+    for way in ["webb.bytes.sent", "webb.bytes.received", "webb.packets.sent", "webb.packets.received"] {
+        let counted = sum(&rows, way, &with(&[("webb.primary", "true")]));
+        let at_opener = sum(&rows, way, &with(&[("webb.reporter", "source")]));
+        assert!(counted > 0);
+        assert_eq!(counted, at_opener, "{way}");
+    }
+    let zones =
+        [("source.cloud.availability_zone", "outer-rim-a"), ("destination.cloud.availability_zone", "outer-rim-b")];
+    let apart = [&zones[..], &[("network.flow.inter_zone", "true"), ("webb.primary", "true")]].concat();
+    assert_eq!(sum(&rows, "webb.connections.opened", &apart), rounds);
+}
