@@ -83,6 +83,9 @@ opencost:  ## OpenCost's three queries about the network in a Prometheus that sc
 	@cargo build --locked --features fault-injection --bin webb
 	@scripts/opencost
 
+otlp: setup  ## OTLP logs delivered to rotel and to Google's gRPC in Python
+	@scripts/otlp
+
 dist: setup  ## target/dist: the program in an archive with completions and manual pages, its SBOM, checksums
 	@scripts/dist $(BINARY)
 

@@ -6,7 +6,7 @@
 //! | gRPC 1, 4, 8, 10, 11, 14, 15; HTTP 429, 502, 503, 504 | to be sent again, after the time it names |
 //! | gRPC 2; HTTP 500 | to be sent again, a few times |
 //! | gRPC 8 or 11 about the size; HTTP 413 | to be sent in halves |
-//! | gRPC 12 about the encoding; HTTP 415 | to be sent in another encoding |
+//! | gRPC 12 or 13 about the encoding; HTTP 415 | to be sent in another encoding |
 //! | gRPC 7, 16; HTTP 401, 403 | to be sent again if the headers have changed |
 //! | any other | refused |
 //!
@@ -97,7 +97,7 @@ impl Answer {
         let verdict = match status {
             8 | 11 if is_size => Verdict::TooLarge,
             1 | 4 | 8 | 10 | 11 | 14 | 15 => Verdict::Retry { after: details.and_then(retry_info), few: false },
-            12 if says(&["encoding", "compress"]) => Verdict::Encoding,
+            12 | 13 if says(&["encoding", "compress"]) => Verdict::Encoding,
             7 | 16 => Verdict::Login,
             2 | 17.. => Verdict::Retry { after: None, few: true },
             _ => Verdict::Refused,

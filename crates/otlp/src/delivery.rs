@@ -9,6 +9,7 @@ use webb_flow::fault::inject;
 
 use crate::answer::{Answer, Verdict};
 use crate::client::{Client, Fault};
+use crate::encoding::Encoding;
 use crate::figures::Loss;
 use crate::output::{Output, Owner, SHUTDOWN_BUDGET};
 use crate::pace::Pace;
@@ -178,8 +179,17 @@ impl<'a> Delivery<'a> {
     }
 
     fn judge(&mut self, flight: &Flight, answer: &Answer, now: Instant) {
-        match answer.verdict {
+        let is_zstd = flight.request.encoding == Encoding::Zstd;
+        let verdict = match answer.verdict {
+            // Some receivers have no other word for an encoding that they do not know.
+            Verdict::Refused if answer.code == "400" && is_zstd && !self.output.state().takes_zstd => {
+                &Verdict::Encoding
+            }
+            ref verdict => verdict,
+        };
+        match *verdict {
             Verdict::Taken { rejected } => {
+                self.output.state().takes_zstd |= is_zstd;
                 self.taken(flight, rejected, &answer.text, now);
                 self.works(now);
             }

@@ -19,6 +19,8 @@ use crate::request::{RequestBuilder, Stream};
 pub struct Feed {
     output: Arc<Output>,
     builder: RequestBuilder,
+    /// Plain bytes of the present request at most.
+    max_bytes: usize,
     /// Time at which the first record of the request was added.
     since: Option<Instant>,
 }
@@ -32,7 +34,9 @@ impl Feed {
         scope_name: &str,
         scope_version: &str,
     ) -> Self {
-        Self { output, builder: RequestBuilder::new(stream, resource, scope_name, scope_version), since: None }
+        let (_, max_bytes) = output.limits();
+        let builder = RequestBuilder::new(stream, resource, scope_name, scope_version);
+        Self { output, builder, max_bytes, since: None }
     }
 
     /// The output.
@@ -46,9 +50,8 @@ impl Feed {
     /// If there is no memory to compress a request with. The records stay, and are counted when
     /// they are offered.
     pub fn add(&mut self, record: Encoded<'_>) -> io::Result<()> {
-        let (_, max_bytes) = self.output.limits();
         let is_full = self.builder.records() >= self.output.config().batch.max_records
-            || self.builder.plain_bytes() + record.bytes().len() > max_bytes;
+            || self.builder.plain_bytes() + record.bytes().len() > self.max_bytes;
         if is_full {
             self.flush()?;
         }
@@ -67,7 +70,8 @@ impl Feed {
     /// # Errors
     /// As [`Feed::add`].
     pub fn flush(&mut self) -> io::Result<()> {
-        let (encoding, _) = self.output.limits();
+        let (encoding, max_bytes) = self.output.limits();
+        self.max_bytes = max_bytes;
         if let Some(request) = self.builder.take(encoding)? {
             self.output.offer(request);
         }

@@ -21,6 +21,7 @@ mod encoding;
 mod environment;
 mod feed;
 mod figures;
+pub mod fuzz;
 mod headers;
 mod output;
 mod pace;

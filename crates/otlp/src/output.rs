@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) max_bytes: usize,
     /// Encodings that it does not take.
     refused: [bool; Encoding::ALL.len()],
+    /// It has taken a request by zstd.
+    pub(crate) takes_zstd: bool,
     /// Nothing is taken any more.
     closed: bool,
 }
@@ -113,6 +115,7 @@ impl Output {
                 encoding,
                 max_bytes,
                 refused: Default::default(),
+                takes_zstd: false,
                 closed: false,
             }),
             changed: Notify::new(),

@@ -54,5 +54,6 @@ impl Output {
 }
 
 fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_io().enable_time().build()
+    // The other threads look up names; one that hangs is not joined by a crowd.
+    Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(2).build()
 }

@@ -245,6 +245,29 @@ fn encodings_are_refused() {
     }
 }
 
+/// Words of Google's server and of rotel for an encoding that they do not know. Once zstd was
+/// taken, a 400 is about something else.
+#[test]
+fn encodings_have_several_words() {
+    for (receiver, word) in [
+        (Receiver::grpc(), Reply::grpc(13, "Error parsing 'grpc-encoding' metadata")),
+        (Receiver::grpc(), Reply::grpc(12, "grpc: Decompressor is not installed for grpc-encoding \"zstd\"")),
+        (Receiver::http(), Reply::http(400)),
+    ] {
+        for (replies, encoding, refused) in
+            [(vec![word.clone()], Encoding::Gzip, 0), (vec![Reply::Taken, Reply::http(400)], Encoding::Zstd, 10)]
+        {
+            receiver.reply(replies);
+            let compression = Some(Encoding::Zstd);
+            let running = Running::start(output(OutputConfig { compression, in_flight: 1, ..config(&receiver) }));
+            running.offer((0..2).map(|part| request(Stream::Flows, Encoding::Zstd, part * 10..part * 10 + 10)));
+            let ledger = running.settled();
+            assert_eq!((ledger.delivered, ledger.dropped(Loss::Refused)), (20 - refused, refused), "{word:?}");
+            assert_eq!(running.output.limits().0, encoding);
+        }
+    }
+}
+
 /// A receiver that has taken records and answers otherwise gets them again: each record has the
 /// same bytes each time, so that it can tell.
 #[test]

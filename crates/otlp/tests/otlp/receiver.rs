@@ -86,6 +86,8 @@ pub(crate) struct Rules {
     pub(crate) max_bytes: Option<usize>,
     /// Encodings that are not known.
     pub(crate) unknown: Vec<&'static str>,
+    /// Requests are taken without a look at them, and are not kept.
+    pub(crate) unread: bool,
     /// Value that `authorization` must have.
     pub(crate) login: Option<String>,
     pub(crate) came: Vec<Came>,
@@ -222,6 +224,9 @@ async fn respond(
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(Response::new(Answer::default())) };
     let body = body.to_bytes();
+    if rules.lock().unwrap().unread {
+        return Ok(if grpc { grpc_response(Reply::Taken) } else { http_response(Reply::Taken) });
+    }
     let header = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let encoding = header(if grpc { "grpc-encoding" } else { "content-encoding" });
     let message = if grpc {
