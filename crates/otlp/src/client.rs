@@ -100,17 +100,20 @@ impl<'a> Client<'a> {
     pub(crate) fn poll_files(&self) -> Vec<String> {
         let mut problems = Vec::new();
         match self.tls.borrow_mut().poll() {
-            Ok(true) => {
-                self.idle.borrow_mut().clear();
-                if let Ok(mut grpc) = self.grpc.try_lock() {
-                    *grpc = None;
-                }
-            }
+            Ok(true) => self.forget_connections(),
             Ok(false) => {}
             Err(why) => problems.push(why),
         }
         problems.extend(self.headers.borrow_mut().reload().err());
         problems
+    }
+
+    /// Makes the next request open a connection.
+    pub(crate) fn forget_connections(&self) {
+        self.idle.borrow_mut().clear();
+        if let Ok(mut grpc) = self.grpc.try_lock() {
+            *grpc = None;
+        }
     }
 
     /// Reads the headers. True if they have changed. Blocks.
@@ -132,9 +135,7 @@ impl<'a> Client<'a> {
         };
         let Ok(outcome) = timeout(limit, exchange).await else {
             // The connection may be dead without a word.
-            if let Ok(mut grpc) = self.grpc.try_lock() {
-                *grpc = None;
-            }
+            self.forget_connections();
             let text = format!("no answer within {} ms", limit.as_millis());
             return Err(Fault { code: "timeout", text });
         };

@@ -213,6 +213,8 @@ impl<'a> Delivery<'a> {
                     self.refusal(answer),
                     self.output.limits().0.label()
                 );
+                // Google's server refuses any other encoding on a connection that had an unknown one.
+                self.client.forget_connections();
                 self.store.release(flight.id);
             }
             // Others were under way when the first one was refused.

@@ -247,15 +247,15 @@ async fn respond(
         Some(other) => panic!("{other}"),
     };
     let decoded = ExportLogsServiceRequest::decode(&plain[..]).unwrap();
-    let logs = &decoded.resource_logs[0];
+    let logs = &decoded.resource_logs;
     let came = Came {
         at,
         path: head.uri.path().to_owned(),
         headers: head.headers.clone(),
         wire_bytes: message.len(),
         plain_bytes: plain.len(),
-        records: logs.scope_logs[0].log_records.clone(),
-        resource: logs.resource.as_ref().unwrap().attributes.len(),
+        records: logs.iter().flat_map(|logs| &logs.scope_logs).flat_map(|scope| scope.log_records.clone()).collect(),
+        resource: logs[0].resource.as_ref().unwrap().attributes.len(),
         taken: false,
     };
     let reply = take(&mut rules.lock().unwrap(), came, encoding.as_deref(), header("authorization").as_deref(), grpc);
