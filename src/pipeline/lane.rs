@@ -207,8 +207,8 @@ impl Lane {
         self.sent.load(Relaxed)
     }
 
-    /// Flows skipped because the lane was full: of an aggregator that was down, or of a consumer that
-    /// is not waited for.
+    /// Flows skipped because the lane was full: of an aggregator that was down, or of a consumer
+    /// that is not waited for.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Relaxed)
     }

@@ -172,8 +172,8 @@ fn rows_sum_up_to_what_was_counted() {
     assert_eq!(ids.len(), rows.len(), "every row has an id of its own");
 }
 
-/// Through a ClusterIP and between two nodes each byte is in one primary row of the two agents, with
-/// the zones of both ends.
+/// Through a ClusterIP and between two nodes each byte is in one primary row of the two agents,
+/// with the zones of both ends.
 #[test]
 fn two_agents_send_each_byte_once() {
     let Some(lab) = Lab::up() else { return };
