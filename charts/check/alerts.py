@@ -120,5 +120,8 @@ CHANGES = [
     ("== 0 or absent(webb_operator_leader)", "== 0"),
     ("sum(webb_operator_leader) > 1", "max(webb_operator_leader) > 1"),
     ("sum(webb_operator_leader) > 1\n        for: 5m", "sum(webb_operator_leader) > 1\n        for: 1m"),
+    ("(webb_output_waiting_records) > 0", "(webb_output_waiting_records) > 10"),
+    ("timestamp_seconds > 900", "timestamp_seconds > 9000"),
+    ("timestamp_seconds > 900", "timestamp_seconds > 9"),
     ("webb_agent_metrics_panics_total[15m]) > 0", "webb_agent_metrics_panics_total[15m]) > 10"),
 ]

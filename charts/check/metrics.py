@@ -29,6 +29,7 @@ LISTS = ["flow", "drop:sourceContext=pod|reserved-identity;destinationContext=po
 # Places of the files of metrics and of flow logs in the pod.
 MOUNTED = "/etc/webb/metrics/dynamic-metrics.yaml"
 MOUNTED_LOGS = "/etc/webb/flowlogs/flowlogs.yaml"
+MOUNTED_OUTPUTS = "/etc/webb/outputs-config/outputs.yaml"
 
 # Cases of which the agent warns, and the words.
 WARNED = {"flows-plain": "has no TLS, so that all who reach it can read the flows"}
@@ -68,10 +69,13 @@ def check(report):
                 report(f"{name}: {listed.name}", [] if code == 0 else [said])
             logs = Path(folder) / "flowlogs.yaml"
             logs.write_text(files.get(logs.name, "flowLogs: []"))
+            outputs = Path(folder) / "outputs.yaml"
+            outputs.write_text(files.get(outputs.name, "otlp: []"))
             for config in "webb.yaml", "operator.yaml":
                 if config in files:
                     file = Path(folder) / config
-                    file.write_text(files[config].replace(MOUNTED, str(listed)).replace(MOUNTED_LOGS, str(logs)))
+                    text = files[config].replace(MOUNTED, str(listed)).replace(MOUNTED_LOGS, str(logs))
+                    file.write_text(text.replace(MOUNTED_OUTPUTS, str(outputs)))
                     code, out, said = run("check-config", file)
                     warnings = [line for line in (out + said).splitlines() if "warning: " in line]
                     as_wanted = len(warnings) == (name in WARNED) and WARNED.get(name, "") in "".join(warnings)

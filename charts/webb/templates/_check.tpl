@@ -98,7 +98,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- if has (first (splitList "|" .)) $contexts }}hubble.metrics.enabled has the entry {{ . }}, which is a context and no metric; with --set, a comma inside of an entry is written \,{{ "\n" }}{{- end -}}
 {{- end -}}
 {{- range $key, $value := include "webb.decided" . | fromYaml -}}
-{{- if and (hasKey $v.webb.config $key) (not (has $key (list "cluster_source" "handover" "health" "observer" "observer_tls" "export"))) }}webb.config.{{ $key }} is decided by other values: see {{ get (dict "metrics_config" "hubble.metrics.dynamic" "metrics_listen" "hubble.metrics.port" "open_metrics" "hubble.metrics.enableOpenMetrics" "admin_listen" "webb.admin.port" "cluster_name" "cluster.name" "handover_dir" "webb.handover" "metrics_tls" "hubble.metrics.tls" "agent_metrics" "prometheus and webb.agentMetrics" "clusters" "webb.clusters" "zones" "webb.zones") $key }}{{ "\n" }}{{- end -}}
+{{- if and (hasKey $v.webb.config $key) (not (has $key (list "cluster_source" "handover" "health" "observer" "observer_tls" "export"))) }}webb.config.{{ $key }} is decided by other values: see {{ get (dict "metrics_config" "hubble.metrics.dynamic" "metrics_listen" "hubble.metrics.port" "open_metrics" "hubble.metrics.enableOpenMetrics" "admin_listen" "webb.admin.port" "cluster_name" "cluster.name" "handover_dir" "webb.handover" "metrics_tls" "hubble.metrics.tls" "agent_metrics" "prometheus and webb.agentMetrics" "clusters" "webb.clusters" "zones" "webb.zones" "outputs_config" "webb.outputs") $key }}{{ "\n" }}{{- end -}}
 {{- end -}}
 {{- if and (include "webb.healthPort" .) (hasKey ($v.webb.config.health | default dict) "listen") }}webb.config.health.listen is decided by other values: see healthPort{{ "\n" }}{{- end -}}
 {{- if hasKey $v.webb.config "metrics" }}webb.config.metrics is decided by other values: see hubble.metrics.enabled{{ "\n" }}{{- end -}}
@@ -108,6 +108,14 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- if and $agentMonitor $v.webb.podMonitor.enabled }}prometheus.serviceMonitor.enabled and webb.podMonitor.enabled would scrape each agent twice; choose one{{ "\n" }}{{- end -}}
 {{- if and $v.prometheus.enabled $v.webb.besideCilium }}prometheus.enabled serves Cilium's agent metrics, and with webb.besideCilium Cilium's agent serves them: each sum over both would count twice; set prometheus.enabled to false for webb{{ "\n" }}{{- end -}}
 {{- if and $v.prometheus.enabled $v.webb.agentMetrics.allMaps (ne (int $v.webb.runAsUser) 0) }}webb.agentMetrics.allMaps needs webb.runAsUser 0: SYS_ADMIN, by which other programs' maps are seen, is no file capability of the binary{{ "\n" }}{{- end -}}
+{{- with $v.webb.outputs -}}
+{{- if and (not .otlp) (or .rollups .secrets .spoolDirectory) }}webb.outputs changes nothing without webb.outputs.otlp{{ "\n" }}{{- end -}}
+{{- $spool := .spoolDirectory | trimSuffix "/" -}}
+{{- range .otlp -}}
+{{- $directory := dig "spool" "directory" "" . -}}
+{{- if and $directory (or (not $spool) (ne ($directory | trimSuffix "/") $spool)) }}webb.outputs.otlp has {{ .name }}, whose spool.directory is {{ $directory }}; it must be webb.outputs.spoolDirectory{{ "\n" }}{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $clusters := list -}}
 {{- range $v.webb.clusters -}}
 {{- if has .name $clusters }}webb.clusters has the name {{ .name }} twice{{ "\n" }}{{- end -}}

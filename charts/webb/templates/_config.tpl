@@ -30,6 +30,9 @@ zones:
   cidrs: {{ $v.webb.zones.cidrs | toJson }}
   overhead: {{ int $v.webb.zones.overhead }}
 {{- end }}
+{{- if $v.webb.outputs.otlp }}
+outputs_config: /etc/webb/outputs-config/outputs.yaml
+{{- end }}
 {{- if $v.webb.handover }}
 handover: true
 handover_dir: /run/webb/bpf
