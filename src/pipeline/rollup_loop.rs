@@ -191,6 +191,7 @@ impl RollupState {
             self.make_feeds(work);
             if work.wanted.is_on() && work.windows.is_none() {
                 work.begin(now_ns);
+                work.say_gap(None, now_ns);
             }
         }
         let closing = work.windows.as_mut().and_then(|windows| windows.advance(now_ns));
@@ -201,6 +202,7 @@ impl RollupState {
                 work.instance = new_instance();
                 work.encoder.set_instance(work.instance);
                 self.make_feeds(work);
+                work.say_gap(Some(closing.window.end_ns()), now_ns);
             }
             if work.settings != work.wanted.settings {
                 work.begin(now_ns);
@@ -249,6 +251,11 @@ impl Work {
         for feed in &mut self.feeds {
             complain(feed.flush());
         }
+    }
+
+    /// Says that nothing is known of the time before, since `last_ns` if that is known.
+    fn say_gap(&mut self, last_ns: Option<u64>, now_ns: u64) {
+        add_to_all(&mut self.feeds, self.encoder.gap(last_ns, now_ns));
     }
 
     /// Begins a window with the wanted settings. No row is open.
