@@ -22,6 +22,7 @@ mod mesh;
 mod pipeline;
 mod reload;
 mod resolver;
+mod rollups;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -15,8 +15,11 @@ use webb::actors::fleet::{AggregatorFactory, Fleet, OtherLanes};
 use webb::actors::observer::start_history;
 use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
-use webb::actors::{Directory, Finish, reader};
-use webb::pipeline::{Commands, Consumer, Counters, HistoryState, Lane, Looks, Reader, ReaderState, SnapshotCollector};
+use webb::actors::{Directory, Finish, reader, rollups};
+use webb::pipeline::{
+    Commands, Consumer, Counters, HistoryState, Lane, Looks, Reader, ReaderState, RollupSite, RollupState,
+    SnapshotCollector, WantedRollups,
+};
 use webb::records::Waker;
 use webb_decode::Decoder;
 use webb_flow::fault::Components;
@@ -25,6 +28,7 @@ use webb_index::{self as index, Endpoint, EndpointSpec, Index, Policies};
 use webb_metrics::Limits;
 use webb_metrics::dynamic::{self, Dynamic, change};
 use webb_observer::{History, MAX_EVENTS};
+use webb_otlp::{Environment, Output, OutputConfig};
 use webb_settings::SourceFile;
 
 use crate::memory_ring::MemoryRing;
@@ -52,7 +56,7 @@ pub(crate) fn pipeline(metrics: &str) -> InMemoryPipeline {
 
 /// The same with limits on its series.
 pub(crate) fn limited(metrics: &str, limits: Limits) -> InMemoryPipeline {
-    built(metrics, limits, None)
+    built(metrics, limits, OtherLanes::default())
 }
 
 /// The same with a history of all flows, on the node `node`.
@@ -60,14 +64,30 @@ pub(crate) fn recorded(metrics: &str) -> (InMemoryPipeline, Arc<HistoryState>, A
     let component = Components::default().component("unused");
     let (lane, items) = Lane::to(Consumer::History, component);
     let lane = Arc::new(lane);
-    let pipeline = built(metrics, Limits::default(), Some(Arc::clone(&lane)));
+    let others = OtherLanes { history: Some(Arc::clone(&lane)), rollups: None };
+    let pipeline = built(metrics, Limits::default(), others);
     let history = Arc::new(History::new(MAX_EVENTS));
     let state = Arc::new(HistoryState::new(history, lane, "node".to_owned(), None));
     let supervisor = start_history(items, Arc::clone(&state), (pipeline.intensity)("observer/history"));
     (pipeline, state, supervisor)
 }
 
-fn built(metrics: &str, limits: Limits, history: Option<Arc<Lane>>) -> InMemoryPipeline {
+/// The same with rows, which this output takes and keeps.
+pub(crate) fn summed(metrics: &str) -> (InMemoryPipeline, Arc<RollupState>, Arc<Output>, Addr<ThreadSupervisor>) {
+    let (lane, items) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
+    let lane = Arc::new(lane);
+    let others = OtherLanes { history: None, rollups: Some(Arc::clone(&lane)) };
+    let pipeline = built(metrics, Limits::default(), others);
+    let site = RollupSite { cluster: "default".to_owned(), node: "node".to_owned() };
+    let state = Arc::new(RollupState::new(lane, site));
+    let config = OutputConfig { endpoint: Some("https://not.there".to_owned()), ..OutputConfig::named("kept") };
+    let output = Arc::new(Output::new(config, &Environment::default(), "test").unwrap());
+    state.want(WantedRollups { outputs: vec![Arc::clone(&output)], ..WantedRollups::default() });
+    let supervisor = rollups::start(items, Arc::clone(&state), (pipeline.intensity)("rollups"));
+    (pipeline, state, output, supervisor)
+}
+
+fn built(metrics: &str, limits: Limits, others: OtherLanes) -> InMemoryPipeline {
     let components = Components::default();
     let (escalations, _) = unbounded_channel();
     let policy = Arc::new(ArcSwap::from_pointee(RestartPolicy {
@@ -98,7 +118,7 @@ fn built(metrics: &str, limits: Limits, history: Option<Arc<Lane>>) -> InMemoryP
         factory,
         current.metrics.iter().map(|listed| &listed.config),
         commands.clone(),
-        OtherLanes { history, rollups: None },
+        others,
     );
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
