@@ -60,7 +60,7 @@ pub struct Annotations {
 
 impl Annotations {
     /// Whether an annotation of this key is kept.
-    fn wanted(key: &str) -> bool {
+    pub(super) fn wanted(key: &str) -> bool {
         key == NETWORK_STATUS || key.ends_with(SECURITY_GROUPS) || TUNNEL_ADDRESSES.contains(&key)
     }
 

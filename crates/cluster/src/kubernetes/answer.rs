@@ -17,7 +17,7 @@ use crate::manifest::One;
 use crate::{Checked, Invalid, Kind, Object, ObjectKey, PassedOver, Raw, partly};
 
 /// The annotation of the bookmark that ends a streamed list.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+pub(super) const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// Metadata of an object, parsed before the rest of it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -227,7 +227,7 @@ pub(super) fn event<T>(resource: &Resource, line: &[u8], read: ReadItem<T>) -> R
         "ERROR" => {
             let status: RawStatus = serde_json::from_str(event.object.get()).unwrap_or_default();
             let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            Event::Error(of_status(code, status))
+            Event::Error(of_status(code, &status.message, &status.reason))
         }
         other => return Err(ApiError::Malformed(format!("an event of {} has the type {other:?}", resource.plural))),
     })
@@ -240,20 +240,21 @@ fn text_map(raw: Option<&RawValue>) -> Option<std::collections::BTreeMap<String,
 /// Reads the body of an answer that is no success.
 pub(super) fn refusal(status: StatusCode, body: &[u8], after: Option<std::time::Duration>) -> ApiError {
     let read: RawStatus = serde_json::from_slice(body).unwrap_or_default();
-    match of_status(status, read) {
+    match of_status(status, &read.message, &read.reason) {
         ApiError::Throttled { text, .. } => ApiError::Throttled { text, after },
         ApiError::Failed { status, text, .. } => ApiError::Failed { status, text, after },
         other => other,
     }
 }
 
-fn of_status(status: StatusCode, RawStatus { message, reason, .. }: RawStatus) -> ApiError {
+/// The error that a `Status` is about.
+pub(super) fn of_status(status: StatusCode, message: &str, reason: &str) -> ApiError {
     // A person reads it, in a log line and in `/readyz`.
     let mut text: String = message.chars().take(300).collect();
     if text.is_empty() {
         text = status.to_string();
     }
-    if matches!(reason.as_str(), "Expired" | "Gone") {
+    if matches!(reason, "Expired" | "Gone") {
         return ApiError::Gone(text);
     }
     ApiError::of_status(status, text, None)

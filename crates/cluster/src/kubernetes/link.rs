@@ -19,9 +19,10 @@ use tokio::task::JoinHandle;
 
 use super::connect::{Connected, connect};
 use super::error::{ApiError, chain};
+use super::form::Form;
 use super::login::Renewal;
 use super::plugin::RunBounds;
-use super::{Access, Requests, WatchTimings, answer, lines};
+use super::{Access, Requests, WatchTimings, answer, lines, protobuf};
 
 /// Delay before the next attempt to build a client; the old one serves meanwhile.
 const RENEWAL_RETRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -36,6 +37,10 @@ pub(super) struct Link<'a> {
     client: Mutex<Current>,
     /// The last request found the server out of reach.
     lost: Cell<bool>,
+    /// Protocol buffers are not requested: the server has none, or some that cannot be read.
+    json_only: Cell<bool>,
+    /// The last answer to a request for protocol buffers was in them.
+    in_protobuf: Cell<bool>,
     back: Notify,
 }
 
@@ -72,7 +77,16 @@ impl std::fmt::Debug for Current {
 impl<'a> Link<'a> {
     pub(super) fn new(access: &'a Access, timings: &'a WatchTimings) -> Self {
         let (client, lost, back) = (Mutex::default(), Cell::new(false), Notify::new());
-        Self { access, timings, requests: None, client, lost, back }
+        Self {
+            access,
+            timings,
+            requests: None,
+            client,
+            lost,
+            json_only: Cell::default(),
+            in_protobuf: Cell::default(),
+            back,
+        }
     }
 
     /// Counts all requests in `requests`.
@@ -117,9 +131,39 @@ impl<'a> Link<'a> {
         Ok(Some((response, etag)))
     }
 
+    /// Takes note of an answer about pods that cannot be read: if it was in protocol buffers, JSON
+    /// alone is requested from now on.
+    pub(super) fn doubt_protobuf(&self, error: &ApiError) {
+        if self.in_protobuf.get() {
+            self.refuse_protobuf(error);
+        }
+    }
+
+    fn refuse_protobuf(&self, error: &ApiError) {
+        if !self.json_only.replace(true) {
+            tracing::info!("pods are requested in JSON from now on, not in protocol buffers: {error}");
+        }
+    }
+
     async fn request(&self, path: &str, accept: &str, what: Asked<'_>) -> Result<Response<Body>, ApiError> {
         let (client, made) = self.client().await?;
-        let asked = self.ask(&client, path, accept, what).await;
+        let (mut accept, again) = (accept, matches!(what, Asked::List));
+        if accept == protobuf::ACCEPT && self.json_only.get() {
+            accept = super::resource::JSON;
+        }
+        let mut asked = self.ask(&client, path, accept, what).await;
+        if let Err(error @ ApiError::Rejected { status: 406, .. }) = &asked
+            && accept == protobuf::ACCEPT
+        {
+            self.refuse_protobuf(error);
+            let what = if again { Asked::List } else { Asked::Get(None) };
+            asked = self.ask(&client, path, super::resource::JSON, what).await;
+        }
+        if accept == protobuf::ACCEPT
+            && let Ok(response) = &asked
+        {
+            self.in_protobuf.set(Form::of(response.headers()) == Form::Protobuf);
+        }
         let lost = asked.as_ref().is_err_and(ApiError::out_of_reach);
         let throttled = asked.as_ref().is_err_and(|error| error.retry_after().is_some());
         if !throttled && self.lost.replace(lost) && !lost {

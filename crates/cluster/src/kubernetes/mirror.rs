@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Resource;
 use super::answer::{self, Item};
+use super::protobuf::{self, ReadMessage};
 use crate::{Cache, Change, Kind, Object, ObjectKey, Reference};
 
 /// Objects that watches keep equal to the server's.
@@ -14,7 +15,10 @@ pub(super) trait Mirror {
     /// One object, as far as it is used.
     type Object;
 
-    /// Parses an object.
+    /// Parses an object in protocol buffers; none where only JSON is requested.
+    const PROTOBUF: Option<ReadMessage<Self::Object>> = None;
+
+    /// Parses an object in JSON.
     fn read(resource: &Resource, raw: &RawValue) -> Item<Self::Object>;
 
     /// Adds an object, or replaces it.
@@ -29,6 +33,8 @@ pub(super) trait Mirror {
 
 impl Mirror for Cache {
     type Object = Object;
+
+    const PROTOBUF: Option<ReadMessage<Object>> = Some(protobuf::item);
 
     fn read(resource: &Resource, raw: &RawValue) -> Item<Object> {
         answer::item(resource, raw)

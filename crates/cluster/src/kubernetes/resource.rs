@@ -112,6 +112,11 @@ impl Resource {
         format!("{}?{parameters}{}", self.path(), self.selection)
     }
 
+    /// Whether its objects are read in protocol buffers as well.
+    pub(super) fn is_in_protobuf(&self) -> bool {
+        self.kind == Kind::Pod && !self.metadata_only
+    }
+
     /// The form of a list.
     pub(super) fn accept_list(&self) -> &'static str {
         if self.metadata_only { METADATA_LIST } else { JSON }

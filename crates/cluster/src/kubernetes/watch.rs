@@ -29,9 +29,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::answer::{self, Event, Head, Item, Page};
+use super::answer::{Event, Head, Item, Page};
 use super::backoff::{Backoff, Class, random};
 use super::error::ApiError;
+use super::form::{self, Readers};
 use super::items::Items;
 use super::journal::Journal;
 use super::lines::{Lines, Next};
@@ -39,7 +40,7 @@ use super::link::Link;
 use super::mirror::Mirror;
 use super::presence::{PAGE_OBJECTS, Presence};
 use super::streaming::Streaming;
-use super::{Resource, Watched};
+use super::{Resource, Watched, protobuf};
 use crate::{Kind, ObjectKey, Reference};
 
 /// Consecutive failures of resuming from a version, or of streaming a list, after which the watch
@@ -87,6 +88,9 @@ impl<M: Mirror> Watch<'_, M> {
             self.watched.restart(error.reason());
             if error == ApiError::Closed && began.elapsed() >= timings.min_watch {
                 continue;
+            }
+            if self.resource.is_in_protobuf() && matches!(error, ApiError::Malformed(_)) {
+                self.link.doubt_protobuf(&error);
             }
             let error = self.after_sync(error);
             if error.doubts_request() {
@@ -163,7 +167,8 @@ impl<M: Mirror> Watch<'_, M> {
         let seconds = longest.saturating_sub(random(longest / 4)).as_secs().max(1);
         let parameters = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{query}");
         let path = self.resource.request(&parameters);
-        Ok(Lines::new(self.link.get(&path, self.resource.accept_watch()).await?.into_body()))
+        let accept = self.accept(self.resource.accept_watch());
+        Ok(Lines::new(self.link.get(&path, accept).await?))
     }
 
     /// Reads a watch to its end. `listed`: what a streamed list has named so far; none once it is
@@ -178,7 +183,7 @@ impl<M: Mirror> Watch<'_, M> {
         loop {
             let timeout = if listed.is_some() { timings.answer_timeout } else { timings.silence_timeout };
             let line = match lines.next(timeout).await? {
-                Next::Line(line) => line,
+                Next::Event(event) => event,
                 Next::End if listed.is_some() => {
                     return Err(ApiError::Interrupted("before the list was complete".to_owned()));
                 }
@@ -186,7 +191,7 @@ impl<M: Mirror> Watch<'_, M> {
                 Next::End => return Err(ApiError::Closed),
                 Next::Silence => return Err(ApiError::Silent(timeout)),
             };
-            let event = answer::event(self.resource, &line, M::read)?;
+            let event = readers::<M>().event(lines.form(), self.resource, &line)?;
             self.watched.record_contact();
             if listed.is_none() {
                 place.advance(event.version())?;
@@ -239,13 +244,13 @@ impl<M: Mirror> Watch<'_, M> {
             while let Some(item) = items.next(self.link.timings.answer_timeout).await? {
                 // The rest is read, so that the connection serves again.
                 if listed.is_empty() {
-                    let item = answer::list_item(self.resource, &item, M::read)?;
+                    let item = readers::<M>().list_item(items.form(), self.resource, &item)?;
                     if item.head.key.as_ref().is_some_and(|key| self.counts(key)) {
                         self.apply(item, Some(&mut listed));
                     }
                 }
             }
-            let page = answer::page(self.resource, &items.into_rest())?;
+            let page = form::page(items.form(), self.resource, &items.into_rest())?;
             self.watched.record_contact();
             if page.next.is_empty() || !listed.is_empty() {
                 self.complete(&listed, false);
@@ -277,7 +282,13 @@ impl<M: Mirror> Watch<'_, M> {
             parameters.push_str("&resourceVersion=0");
         }
         let path = self.resource.request(&parameters);
-        Items::new(self.link.list(&path, self.resource.accept_list()).await?)
+        let accept = self.accept(self.resource.accept_list());
+        Items::new(self.link.list(&path, accept).await?)
+    }
+
+    /// The forms that are requested, where JSON's is `json`.
+    fn accept(&self, json: &'static str) -> &'static str {
+        if M::PROTOBUF.is_some() && self.resource.is_in_protobuf() { protobuf::ACCEPT } else { json }
     }
 
     /// A list, at once or in pages.
@@ -323,10 +334,11 @@ impl<M: Mirror> Watch<'_, M> {
         while let Some(item) = items.next(self.link.timings.answer_timeout).await? {
             // Servers name the version before the items: an old one ends the reading before it does
             // harm.
-            if read == 0 && answer::page(self.resource, &items.beginning()).is_ok_and(|page| is_older(&page)) {
+            let beginning = || form::page(items.form(), self.resource, &items.beginning());
+            if read == 0 && beginning().is_ok_and(|page| is_older(&page)) {
                 return Ok(None);
             }
-            self.apply(answer::list_item(self.resource, &item, M::read)?, Some(listed));
+            self.apply(readers::<M>().list_item(items.form(), self.resource, &item)?, Some(listed));
             read += 1;
             if read.is_multiple_of(PAGE_OBJECTS) {
                 // So many are some milliseconds of work: the other watches get their turn.
@@ -334,7 +346,7 @@ impl<M: Mirror> Watch<'_, M> {
                 tokio::task::yield_now().await;
             }
         }
-        let page = answer::page(self.resource, &items.into_rest())?;
+        let page = form::page(items.form(), self.resource, &items.into_rest())?;
         Ok((!is_older(&page)).then_some(page))
     }
 
@@ -396,6 +408,11 @@ impl<M: Mirror> Watch<'_, M> {
             tracing::warn!("a {} without a name was deleted", self.resource.kind.name());
         }
     }
+}
+
+/// The readers of the objects of a mirror.
+fn readers<M: Mirror>() -> Readers<M::Object> {
+    Readers { json: M::read, protobuf: M::PROTOBUF }
 }
 
 impl ResumePoint {

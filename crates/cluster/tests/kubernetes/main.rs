@@ -17,5 +17,6 @@ mod load;
 mod login;
 mod nodes;
 mod policies;
+mod protobuf;
 mod recovery;
 mod watch;

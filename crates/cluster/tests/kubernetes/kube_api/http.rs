@@ -101,6 +101,11 @@ impl Asked {
             })
     }
 
+    /// Whether protocol buffers are asked for.
+    pub fn is_for_protobuf(&self) -> bool {
+        self.accept.contains("application/vnd.kubernetes.protobuf")
+    }
+
     pub fn is(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value == "true" || value == "1")
     }
@@ -162,27 +167,42 @@ pub fn not_found(to: &mut Stream) -> io::Result<()> {
     to.flush()
 }
 
-/// A whole answer.
+/// The forms of answers.
+pub const JSON: &str = "application/json";
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+pub const PROTOBUF_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+
+/// A whole answer in JSON.
 pub fn answer(to: &mut Stream, status: u16, headers: &str, body: &[u8]) -> io::Result<()> {
+    answer_in(to, status, (JSON, headers), body)
+}
+
+/// A whole answer of a form, with further headers.
+fn answer_in(to: &mut Stream, status: u16, (form, headers): (&str, &str), body: &[u8]) -> io::Result<()> {
     let length = body.len();
-    write!(to, "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n")?;
+    write!(to, "HTTP/1.1 {status} X\r\ncontent-type: {form}\r\n{headers}content-length: {length}\r\n\r\n")?;
     to.write_all(body)?;
     to.flush()
 }
 
 /// A list: a long one compressed for who asks for that, as the real one does.
-pub fn list(to: &mut Stream, asked: &Asked, body: &[u8]) -> io::Result<()> {
+pub fn list(to: &mut Stream, asked: &Asked, form: &str, body: &[u8]) -> io::Result<()> {
     if !asked.gzip || body.len() <= 128 << 10 {
-        return answer(to, 200, "", body);
+        return answer_in(to, 200, (form, ""), body);
     }
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(body)?;
-    answer(to, 200, "content-encoding: gzip\r\n", &encoder.finish()?)
+    answer_in(to, 200, (form, "content-encoding: gzip\r\n"), &encoder.finish()?)
 }
 
 /// The head of an answer whose body comes in chunks.
 pub fn begin(to: &mut Stream) -> io::Result<()> {
-    to.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    begin_in(to, JSON)
+}
+
+/// The same in a form.
+pub fn begin_in(to: &mut Stream, form: &str) -> io::Result<()> {
+    write!(to, "HTTP/1.1 200 OK\r\ncontent-type: {form}\r\ntransfer-encoding: chunked\r\n\r\n")?;
     to.flush()
 }
 

@@ -11,6 +11,8 @@ pub mod crds;
 pub mod gate;
 mod http;
 pub mod leases;
+#[allow(clippy::cast_possible_truncation, reason = "a byte of a number at a time")]
+pub mod protobuf;
 pub mod proxy;
 mod serve;
 pub mod store;
@@ -86,6 +88,19 @@ pub enum Streaming {
     Ignored,
 }
 
+/// Handling of a request for protocol buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protobuf {
+    /// The answer is in JSON, which may be requested beside them.
+    Unknown,
+    /// Pods are in protocol buffers.
+    Known,
+    /// Whoever asks for them is refused, whatever else is asked for.
+    Refused,
+    /// The answer says that it is in protocol buffers, and is something else.
+    Broken,
+}
+
 /// Answer to a list of any version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lists {
@@ -107,6 +122,8 @@ pub struct Seen {
     pub streaming: bool,
     /// Only metadata was asked for.
     pub metadata: bool,
+    /// Protocol buffers were asked for.
+    pub protobuf: bool,
     /// Name of the only object that was asked for.
     pub name: Option<String>,
     /// Fields of the objects that were asked for.
@@ -139,6 +156,7 @@ struct State {
     endings: (u64, Option<&'static str>, Ending),
     streaming: Streaming,
     lists: Lists,
+    protobuf: Protobuf,
     bookmark_every: Duration,
     /// Tokens that are accepted; none: no authentication.
     tokens: Vec<String>,
@@ -208,6 +226,7 @@ impl Api {
             endings: (0, None, Ending::InOrder),
             streaming: Streaming::Offered,
             lists: Lists::Cached,
+            protobuf: Protobuf::Unknown,
             // As the real one does.
             bookmark_every: Duration::from_mins(1),
             tokens: Vec::new(),
@@ -380,6 +399,11 @@ impl Api {
     /// Sets the answer to lists of any version.
     pub fn set_lists(&self, lists: Lists) {
         self.change(|state| state.lists = lists);
+    }
+
+    /// Sets what becomes of requests for protocol buffers.
+    pub fn set_protobuf(&self, protobuf: Protobuf) {
+        self.change(|state| state.protobuf = protobuf);
     }
 
     pub fn set_bookmarks(&self, every: Duration) {

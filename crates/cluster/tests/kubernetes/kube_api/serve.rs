@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::crds;
 use super::http::{self, Asked, Stream};
 use super::leases;
+use super::protobuf;
 use super::store::{Id, KINDS};
-use super::{Ending, Fault, Handshake, Lists, Seen, Shared, State, Streaming};
+use super::{Ending, Fault, Handshake, Lists, Protobuf, Seen, Shared, State, Streaming};
 
 pub fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for socket in listener.incoming().map_while(Result::ok) {
@@ -101,6 +102,7 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
             watch,
             streaming: asked.is("sendInitialEvents"),
             metadata: asked.is_for_metadata(),
+            protobuf: asked.is_for_protobuf(),
             name: node.clone(),
             fields: asked.get("fieldSelector").map(str::to_owned),
             gzip: asked.gzip,
@@ -147,11 +149,17 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
         }
     }
     let (known, forbidden) = admitted(asked, &role, shared);
+    let protobuf = if asked.is_for_protobuf() { shared.state().protobuf } else { Protobuf::Unknown };
     let code = if !known {
         refuse(to, 401, "Unauthorized", "Unauthorized")?
     } else if forbidden {
         let message = format!("{kind} is forbidden: User \"it\" cannot list resource at the cluster scope");
         refuse(to, 403, "Forbidden", &message)?
+    } else if protobuf == Protobuf::Refused {
+        refuse(to, 406, "NotAcceptable", "only the following media types are accepted: application/json")?
+    } else if protobuf == Protobuf::Broken {
+        http::list(to, asked, http::PROTOBUF, b"k8s\0\x12\xff")?;
+        200
     } else if let Some(lease) = lease {
         leases::answer(&lease, asked, to, shared)?
     } else if let Some(name) = node {
@@ -253,10 +261,14 @@ fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Resu
             item
         })
         .collect();
+    if asked.is_for_protobuf() && shared.state().protobuf == Protobuf::Known {
+        http::list(to, asked, http::PROTOBUF, &protobuf::list(&metadata, items.iter().map(protobuf::pod)))?;
+        return Ok(200);
+    }
     // In the real one's order: what the list says of itself comes first.
     let (metadata, items) = (metadata.to_string(), json!(items).to_string());
     let body = format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":{items}}}"#);
-    http::list(to, asked, body.as_bytes())?;
+    http::list(to, asked, http::JSON, body.as_bytes())?;
     Ok(200)
 }
 
@@ -266,12 +278,15 @@ fn line(what: &str, object: &Value) -> Vec<u8> {
     line
 }
 
-fn bookmark(kind: &str, version: u64, ending: bool) -> Vec<u8> {
+/// Writes an event.
+type WriteEvent = fn(&str, &Value) -> Vec<u8>;
+
+fn bookmark(kind: &str, version: u64, ending: bool, write: WriteEvent) -> Vec<u8> {
     let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
     if ending {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
-    line("BOOKMARK", &json!({"kind": kind, "apiVersion": "v1", "metadata": metadata}))
+    write("BOOKMARK", &json!({"kind": kind, "apiVersion": "v1", "metadata": metadata}))
 }
 
 /// An object without all that is particular to its kind.
@@ -297,6 +312,9 @@ impl Drop for Open<'_> {
 
 fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl Fn(u16)) -> io::Result<()> {
     let offered = shared.state().streaming;
+    let in_protobuf = asked.is_for_protobuf() && shared.state().protobuf == Protobuf::Known;
+    let (write, form): (WriteEvent, _) =
+        if in_protobuf { (protobuf::event, http::PROTOBUF_WATCH) } else { (line, http::JSON) };
     let streaming = asked.is("sendInitialEvents") && offered != Streaming::Ignored;
     let (mut at, first, from_ending) = {
         let state = shared.state();
@@ -336,8 +354,8 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
                 return refuse(to, 410, "Expired", &message).map(drop);
             }
             note(200);
-            http::begin(to)?;
-            http::chunk(to, &line("ERROR", &status(410, "Expired", &message)))?;
+            http::begin_in(to, form)?;
+            http::chunk(to, &write("ERROR", &status(410, "Expired", &message)))?;
             return http::chunk(to, b"");
         }
         // A version of the future is taken without a word: nothing comes until the store is there.
@@ -345,14 +363,14 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
     };
     note(200);
     let _open = Open::new(shared);
-    http::begin(to)?;
+    http::begin_in(to, form)?;
     let shown = |object: &Value| if asked.is_for_metadata() { metadata_of(object) } else { object.clone() };
     for (_, object) in first.into_iter().filter(|(_, object)| asked.selects(object)) {
-        http::chunk(to, &line("ADDED", &shown(&object)))?;
+        http::chunk(to, &write("ADDED", &shown(&object)))?;
     }
     let bookmarks = asked.is("allowWatchBookmarks");
     if streaming && bookmarks {
-        http::chunk(to, &bookmark(kind, at, true))?;
+        http::chunk(to, &bookmark(kind, at, true, write))?;
     }
     let seconds = asked.get("timeoutSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800);
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -369,13 +387,13 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
         };
         let mut lines = Vec::new();
         for change in changes.iter().filter(|change| asked.selects(&change.object)) {
-            lines.extend(line(change.what, &shown(&change.object)));
+            lines.extend(write(change.what, &shown(&change.object)));
         }
         if let Some(ending) = ending {
             if ending == Ending::AfterAll && !lines.is_empty() {
                 http::chunk(to, &lines)?;
             }
-            return end(kind, ending, to);
+            return end(kind, ending, to, write);
         }
         if to.is_left() {
             return Err(broken());
@@ -386,7 +404,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
             http::chunk(to, &lines)?;
         }
         if bookmarks && known && bookmarked.elapsed() >= every {
-            http::chunk(to, &bookmark(kind, at, false))?;
+            http::chunk(to, &bookmark(kind, at, false, write))?;
             bookmarked = Instant::now();
         }
         if Instant::now() >= until || shared.stopped.load(SeqCst) {
@@ -395,7 +413,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
     }
 }
 
-fn end(kind: &str, ending: Ending, to: &mut Stream) -> io::Result<()> {
+fn end(kind: &str, ending: Ending, to: &mut Stream, write: WriteEvent) -> io::Result<()> {
     match ending {
         Ending::InOrder | Ending::AfterAll => return http::chunk(to, b""),
         Ending::Abrupt => {}
@@ -406,12 +424,12 @@ fn end(kind: &str, ending: Ending, to: &mut Stream) -> io::Result<()> {
         Ending::Error(code) => {
             http::chunk(
                 to,
-                &line("ERROR", &status(code, if code == 410 { "Expired" } else { "InternalError" }, "planned")),
+                &write("ERROR", &status(code, if code == 410 { "Expired" } else { "InternalError" }, "planned")),
             )?;
             return http::chunk(to, b"");
         }
         Ending::OlderBookmark => {
-            http::chunk(to, &bookmark(kind, 1, false))?;
+            http::chunk(to, &bookmark(kind, 1, false, write))?;
             return http::chunk(to, b"");
         }
         Ending::Garbage => {

@@ -13,6 +13,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use super::objects::Cluster;
+use crate::kube_api::protobuf;
 
 /// The version of everything.
 pub(super) const VERSION: &str = "41000";
@@ -24,6 +25,13 @@ pub(super) enum Lists {
     Streamed,
     /// It refuses that, and lists.
     Whole,
+}
+
+/// The form of pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pods {
+    Json,
+    Protobuf,
 }
 
 /// Requests, bytes of all answers and of the largest one, by what was asked for.
@@ -55,7 +63,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(cluster: Cluster, lists: Lists) -> Self {
+    pub(super) fn start(cluster: Cluster, lists: Lists, pods: Pods) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (scratch, address) = (tempfile::tempdir().unwrap(), listener.local_addr().unwrap());
         let text = format!(
@@ -69,7 +77,7 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let counted = Arc::clone(&counted);
-                std::thread::spawn(move || drop(serve(&stream, cluster, lists, &counted)));
+                std::thread::spawn(move || drop(serve(&stream, cluster, (lists, pods), &counted)));
             }
         });
         Self { traffic, scratch }
@@ -107,6 +115,7 @@ struct Request {
     path: String,
     query: String,
     metadata: bool,
+    protobuf: bool,
     gzip: bool,
 }
 
@@ -131,16 +140,23 @@ impl Request {
     }
 }
 
-fn serve(stream: &TcpStream, cluster: Cluster, lists: Lists, traffic: &Mutex<Traffic>) -> io::Result<()> {
+fn serve(
+    stream: &TcpStream,
+    cluster: Cluster,
+    (lists, pods): (Lists, Pods),
+    traffic: &Mutex<Traffic>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut lines = BufReader::new(stream).lines();
     while let Some(first) = lines.next().transpose()? {
         let target = first.split(' ').nth(1).unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut request = Request { path: path.to_owned(), query: query.to_owned(), metadata: false, gzip: false };
+        let (path, query) = (path.to_owned(), query.to_owned());
+        let mut request = Request { path, query, metadata: false, protobuf: false, gzip: false };
         while let Some(header) = lines.next().transpose()?.filter(|header| !header.is_empty()) {
             let header = header.to_ascii_lowercase();
             request.metadata |= header.starts_with("accept:") && header.contains("partialobjectmetadata");
+            request.protobuf |= pods == Pods::Protobuf && header.starts_with("accept:") && header.contains("protobuf");
             request.gzip |= header.starts_with("accept-encoding:") && header.contains("gzip");
         }
         let mut to = Counted { to: BufWriter::with_capacity(64 << 10, stream), bytes: 0 };
@@ -190,16 +206,19 @@ fn answer(request: &Request, cluster: Cluster, lists: Lists, to: &mut Counted<'_
         return Ok(false);
     }
     if request.has("watch") {
-        to.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        let form =
+            if request.protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { "application/json" };
+        write!(to, "HTTP/1.1 200 OK\r\ncontent-type: {form}\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        let line = |what: &str, object: &Value| format!("{}\n", json!({"type": what, "object": object})).into_bytes();
+        let event = |what: &str, object: &Value| {
+            if request.protobuf { protobuf::event(what, object) } else { line(what, object) }
+        };
         if streamed {
             for number in 0..count {
-                chunk(to, format!("{}\n", json!({"type": "ADDED", "object": object(number)})).as_bytes())?;
+                chunk(to, &event("ADDED", &object(number)))?;
             }
             let end = json!({"resourceVersion": VERSION, "annotations": {"k8s.io/initial-events-end": "true"}});
-            chunk(
-                to,
-                format!("{}\n", json!({"type": "BOOKMARK", "object": {"kind": kind, "metadata": end}})).as_bytes(),
-            )?;
+            chunk(to, &event("BOOKMARK", &json!({"kind": kind, "metadata": end})))?;
         }
         return Ok(true);
     }
@@ -214,7 +233,20 @@ fn answer(request: &Request, cluster: Cluster, lists: Lists, to: &mut Counted<'_
     let metadata = json!({"resourceVersion": VERSION, "remainingItemCount": remaining});
     // Long lists are compressed, as the real one does with those of more than 128 KiB.
     let encoding = if request.gzip && numbers.len() > 30 { "content-encoding: gzip\r\n" } else { "" };
-    write!(to, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{encoding}transfer-encoding: chunked\r\n\r\n")?;
+    let form = if request.protobuf { "application/vnd.kubernetes.protobuf" } else { "application/json" };
+    write!(to, "HTTP/1.1 200 OK\r\ncontent-type: {form}\r\n{encoding}transfer-encoding: chunked\r\n\r\n")?;
+    if request.protobuf {
+        let list = protobuf::list(&metadata, numbers.into_iter().map(|number| protobuf::pod(&object(number))));
+        if encoding.is_empty() {
+            chunk(to, &list)?;
+        } else {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(&list)?;
+            chunk(to, &gzip.finish()?)?;
+        }
+        to.write_all(b"0\r\n\r\n")?;
+        return Ok(false);
+    }
     let head = format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":["#);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     let mut plain = |data: &str, to: &mut Counted<'_>| {
