@@ -52,7 +52,13 @@ fn held(before: u64) -> f64 {
 /// Scrapes and the page on one listener.
 fn routes(scrape: Arc<Scrape>) -> Routes {
     let node = "node".to_owned();
-    let agent = AgentInfo { node, components: Components::default(), version: serde_json::Value::Null };
+    let agent = AgentInfo {
+        node,
+        components: Components::default(),
+        version: serde_json::Value::Null,
+        slow: Duration::ZERO,
+        names: None,
+    };
     let views = Arc::new(ViewCache::new(&scrape, agent));
     Arc::new(move |config| {
         metrics_routes(config, &scrape);

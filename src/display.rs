@@ -24,6 +24,37 @@ pub fn scaled(value: f64) -> (String, &'static str) {
     (text, prefix)
 }
 
+/// A duration in seconds: three digits, and its unit. With `ascii` that of 10⁻⁶ s is `us`.
+pub fn duration(value: f64, ascii: bool) -> (String, String) {
+    let (value, unit) = if value < 0.000_999_5 {
+        (value * 1e6, if ascii { "us" } else { "µs" })
+    } else if value < 0.9995 {
+        (value * 1e3, "ms")
+    } else {
+        (value, "s")
+    };
+    let (digits, prefix) = scaled(value);
+    (digits, format!("{prefix}{unit}"))
+}
+
+/// A number of things: in full below 100,000, with `between` between thousands; else three digits
+/// and a prefix.
+pub fn count(value: f64, between: &str) -> (String, &'static str) {
+    if value.abs() >= 100_000.0 {
+        return scaled(value);
+    }
+    let digits = format!("{:.0}", value.abs());
+    // A difference may be below nought.
+    let mut text = String::from(if value < 0.0 && digits != "0" { "-" } else { "" });
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push_str(between);
+        }
+        text.push(digit);
+    }
+    (text, "")
+}
+
 /// A share in per cent: never rounded to 100 or to 0.
 pub fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
@@ -68,6 +99,20 @@ pub fn plain_name(end: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Durations and counts as people read them.
+    #[test]
+    fn units_are_chosen() {
+        let said = |value| {
+            let (digits, unit) = duration(value, true);
+            digits + " " + &unit
+        };
+        assert_eq!([0.000_638, 0.0015, 0.9996, 7.0].map(said), ["638 us", "1.50 ms", "1.00 s", "7.00 s"]);
+        assert_eq!(duration(0.000_638, false).1, "µs");
+        assert_eq!(count(99_999.0, ","), ("99,999".to_owned(), ""));
+        assert_eq!(count(-1234.0, ""), ("-1234".to_owned(), ""));
+        assert_eq!(count(4_118_000.0, ","), ("4.12".to_owned(), "M"));
+    }
 
     /// What a terminal or a browser obeys, and what cannot be seen, is named; letters stay.
     #[test]

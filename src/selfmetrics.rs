@@ -19,6 +19,9 @@ use crate::families::{Def, Process, Rows, Source};
 pub const LEDGER_OUTCOMES: [&str; 7] =
     ["reported", "untracked", "unparsed", "suppressed", "lost", "flooded", "stopped"];
 
+/// Those of packets that are in no metric of pairs.
+pub const MISSING_OUTCOMES: [&str; 4] = ["untracked", "unparsed", "suppressed", "lost"];
+
 macro_rules! defs {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(

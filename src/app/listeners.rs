@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, scope};
+use webb_flow::fault::Components;
 use webb_settings as settings;
 
 use super::health::BetweenNodes;
@@ -55,8 +56,9 @@ pub(super) struct Certificates {
 
 /// Who may ask the admin listener, and the node that it shows.
 pub(super) struct Asked {
-    access: Arc<Access>,
+    access: settings::AdminAccess,
     node: String,
+    slow: std::time::Duration,
 }
 
 /// Starts all of them.
@@ -68,9 +70,11 @@ pub(super) fn serve(
     between: Option<&BetweenNodes>,
     own: &SelfMetrics,
 ) -> Result<Vec<Addr<HttpActor>>, prometheus::Error> {
-    let (scrape, admin, Asked { access, node }) = (Arc::clone(scrape), Arc::clone(admin), asked);
+    let (scrape, admin, Asked { access, node, slow }) = (Arc::clone(scrape), Arc::clone(admin), asked);
     let (components, version) = (admin.components.clone(), admin.version.clone());
-    let views = Arc::new(ViewCache::new(&scrape, AgentInfo { node, components, version }));
+    let access = Arc::new(self::access(&access, &components));
+    let names = Some(Arc::clone(&explain));
+    let views = Arc::new(ViewCache::new(&scrape, AgentInfo { node, components, version, slow, names }));
     let health = between.map(|between| Arc::clone(&between.health));
     let connections = || Arc::new(Connections::new(Limits::default()));
     let (of_metrics, of_admin, of_agent) = (connections(), connections(), connections());
@@ -114,12 +118,13 @@ pub(super) fn tls_files(settings: &settings::Tls) -> Option<Arc<TlsFiles>> {
 }
 
 /// Who may ask the admin listener.
-pub(super) fn access(settings: &settings::AdminAccess) -> Arc<Access> {
+pub(super) fn access(settings: &settings::AdminAccess, components: &Components) -> Access {
     let settings::AdminAccess { hosts, token_file, insecure: _, read_only } = settings.clone();
-    Arc::new(Access { hosts, token_file, read_only })
+    let component = token_file.is_some().then(|| components.component("admin_token"));
+    Access { hosts, token_file, read_only, component }
 }
 
 /// How the admin listener is asked.
 pub(super) fn asked(settings: &settings::Settings) -> Asked {
-    Asked { access: access(&settings.admin), node: settings.node_name.clone() }
+    Asked { access: settings.admin.clone(), node: settings.node_name.clone(), slow: settings.page.slow }
 }

@@ -171,7 +171,8 @@ pub async fn run_operator(plan: OperatorPlan, mut signals: Signals) -> Result<Ex
     let given_up = (privileges, Arc::new(confinement));
     let admin = Arc::new(admin(&parts, &resolved, (log, Arc::new(Reloads::loaded())), given_up));
     let operator = Operator::start(&parts, settings, socket, &admin);
-    let (of_admin, access) = (Arc::clone(&admin), listeners::access(&settings.admin));
+    let access = Arc::new(listeners::access(&settings.admin, &parts.components));
+    let of_admin = Arc::clone(&admin);
     let routes: Routes = Arc::new(move |config| {
         let admin = Arc::clone(&of_admin);
         let access = Arc::clone(&access);

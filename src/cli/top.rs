@@ -38,7 +38,7 @@ pub struct TopArgs {
     /// File of the token that the listener asks for (admin.token_file)
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// What is shown first: pairs, drops, connections, dns, http or agent
+    /// What is shown first: pairs, drops, connections, dns, http, changes or agent
     #[arg(long, value_name = "VIEW", default_value = "pairs")]
     pub view: String,
     /// Words that either end has: `shop/*` a beginning, `-prometheus` leaves out

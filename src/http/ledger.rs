@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::node_view::NodeView;
-use crate::selfmetrics::LEDGER_OUTCOMES;
+use crate::selfmetrics::{LEDGER_OUTCOMES, MISSING_OUTCOMES};
 
 /// What became of the packets that the programs saw at one hook.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -40,8 +40,7 @@ pub(super) fn hooks(node: &NodeView) -> Vec<HookLedger> {
 /// Packets that were seen, and those of them that are in no metric of pairs.
 pub(super) fn seen_and_missing(hooks: &[HookLedger]) -> (f64, f64) {
     let missing = |hook: &HookLedger| -> f64 {
-        let is_missing = |outcome: &str| matches!(outcome, "untracked" | "unparsed" | "suppressed" | "lost");
-        hook.outcomes.iter().filter(|(outcome, _)| is_missing(outcome)).map(|(_, packets)| packets).sum()
+        hook.outcomes.iter().filter(|(outcome, _)| MISSING_OUTCOMES.contains(outcome)).map(|(_, packets)| packets).sum()
     };
     (hooks.iter().map(|hook| hook.seen).sum(), hooks.iter().map(missing).sum())
 }

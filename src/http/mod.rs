@@ -4,6 +4,7 @@
 mod admin;
 mod api;
 mod body;
+mod changes;
 mod explain;
 mod families;
 mod fixed;

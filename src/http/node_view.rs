@@ -10,10 +10,12 @@ use tokio::task::JoinHandle;
 use webb_flow::fault::{Component, Components};
 use webb_metrics::expose::{self, Family};
 
+use super::changes::AllChanges;
+use super::explain::Explain;
 use super::map::{self, Choice, Layouts, Map};
 use super::query::Query;
 use super::scrape::Scrape;
-use crate::readings::{By, Counted, Form, History, Measure, Moment, PairRow, Reading, Trend, Watched};
+use crate::readings::{By, Counted, Form, History, Measure, Moment, PairRow, Reading, SampleStore, Trend, Watched};
 
 /// Cached readings: those of three windows, and one by namespace.
 const MAX_CACHED_READINGS: usize = 4;
@@ -56,6 +58,10 @@ pub struct AgentInfo {
     pub components: Components,
     /// `version`, `kernel` and the like.
     pub version: Value,
+    /// 95th percentile of handshakes over which a pair is slow; zero for none.
+    pub slow: Duration,
+    /// The names of addresses, and how they came to be; none where there are none.
+    pub names: Option<Arc<Explain>>,
 }
 
 /// What a sample shows over a window.
@@ -81,6 +87,7 @@ pub(super) struct NodeView {
     /// Places of the boxes of maps, for all clients.
     pub(super) layouts: Arc<Mutex<Layouts>>,
     pub(super) history: Arc<Mutex<History>>,
+    pub(super) changes: Arc<AllChanges>,
 }
 
 /// Too many requests are rendered.
@@ -90,13 +97,14 @@ pub(super) struct Busy;
 impl ViewCache {
     /// Reads the samples of what `scrape` collects.
     pub fn new(scrape: &Arc<Scrape>, agent: AgentInfo) -> Self {
+        let slow = agent.slow;
         Self {
             scrape: Arc::clone(scrape),
             agent,
             started: scrape.moment(),
             turns: tokio::sync::Semaphore::new(MAX_CONCURRENT_RENDERS),
             readings: Mutex::default(),
-            history: Arc::default(),
+            history: Arc::new(Mutex::new(History::new(slow))),
             layouts: Arc::default(),
             release: Mutex::default(),
         }
@@ -129,7 +137,7 @@ impl ViewCache {
                 let Some(views) = views.upgrade() else { return };
                 views.readings.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 if views.scrape.release_samples() {
-                    *lock(&views.history) = History::default();
+                    *lock(&views.history) = History::new(views.agent.slow);
                     return;
                 }
             }
@@ -142,42 +150,55 @@ impl ViewCache {
     }
 
     fn now(&self, (window, by): Rates) -> NodeView {
-        let cached = self.scrape.read_samples(|store| {
-            let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-            readings.retain(|(_, cached)| cached.number == store.number());
-            if let Some((_, cached)) = readings.iter().find(|(of, _)| *of == (window, by)) {
-                return Arc::clone(cached);
-            }
-            let watched = |measure| (measure, store.watched(measure), store.form(measure));
-            let mut reading = store.reading(window, by);
-            match (by, window == HISTORY_WINDOW) {
-                (By::Label, true) => lock(&self.history).observe(&mut reading),
-                // Points of another window would not be like those before them.
-                (By::Label, false) => lock(&self.history).mark(&mut reading),
-                (By::Namespace, _) => {}
-            }
-            let cached = Arc::new(CachedReading {
-                number: store.number(),
-                reading,
-                trends: store.trends().collect(),
-                watched: Measure::all().map(watched).collect(),
-            });
-            if readings.len() < MAX_CACHED_READINGS {
-                readings.push(((window, by), Arc::clone(&cached)));
-            }
-            cached
+        let now = self.scrape.moment();
+        let (cached, of_samples, since) = self.scrape.read_samples(|store| {
+            let cached = self.cached(store, window, by);
+            (cached, store.changes(now).cloned().collect(), store.changes_since())
         });
+        let AgentInfo { names, components, .. } = &self.agent;
+        let changes = AllChanges::join(of_samples, since, names.as_deref(), components, now.unix.as_secs());
         NodeView {
             cached,
             now: self.scrape.moment(),
             started: self.started,
             name: self.agent.node.clone(),
             version: self.agent.version.clone(),
-            components: self.agent.components.all(),
+            components: components.all(),
             families: Arc::new(self.scrape.own_families()),
             layouts: Arc::clone(&self.layouts),
             history: Arc::clone(&self.history),
+            changes: Arc::new(changes),
         }
+    }
+
+    /// The reading of the last sample.
+    fn cached(&self, store: &mut SampleStore, window: Duration, by: By) -> Arc<CachedReading> {
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        readings.retain(|(_, cached)| cached.number == store.number());
+        if let Some((_, cached)) = readings.iter().find(|(of, _)| *of == (window, by)) {
+            return Arc::clone(cached);
+        }
+        let mut reading = store.reading(window, by);
+        match (by, window == HISTORY_WINDOW) {
+            (By::Label, true) => {
+                let slowed = lock(&self.history).observe(&mut reading);
+                store.note_slow(reading.moment.unwrap_or_default(), slowed);
+            }
+            // Points of another window would not be like those before them.
+            (By::Label, false) => lock(&self.history).mark(&mut reading),
+            (By::Namespace, _) => {}
+        }
+        let watched = |measure| (measure, store.watched(measure), store.form(measure));
+        let cached = Arc::new(CachedReading {
+            number: store.number(),
+            reading,
+            trends: store.trends().collect(),
+            watched: Measure::all().map(watched).collect(),
+        });
+        if readings.len() < MAX_CACHED_READINGS {
+            readings.push(((window, by), Arc::clone(&cached)));
+        }
+        cached
     }
 }
 
@@ -195,6 +216,7 @@ impl NodeView {
     pub(super) fn map(&self, rows: &[&PairRow], query: &Query) -> (Choice, Map) {
         let mut placements = lock(&self.layouts).of(query.layout()).clone();
         let choice = map::choose(rows, query.focus.as_deref(), &placements);
+        placements.note_below(&choice.below, self.now.steady);
         let drawn = map::draw(&choice.lines, &mut placements, self.now.steady);
         // A map of some of the pairs is not what the next map of all is to be like.
         if !query.is_filtered() {
@@ -300,6 +322,7 @@ pub(super) mod tests {
             families: Arc::new(own()),
             layouts: Arc::default(),
             history: Arc::default(),
+            changes: Arc::new(crate::http::changes::tests::example(of.unix.as_secs())),
         }
     }
 

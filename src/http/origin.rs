@@ -16,11 +16,12 @@ use std::sync::Arc;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{ErrorForbidden, ErrorServiceUnavailable, ErrorUnauthorized};
-use actix_web::http::Method;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
 };
+use actix_web::http::{Method, Uri};
 use actix_web::middleware::Next;
+use webb_flow::fault::{Component, State};
 
 /// The header that a request other than GET must have, with any value.
 pub const COMMAND_HEADER: &str = "X-Webb-Admin";
@@ -41,6 +42,8 @@ pub struct Access {
     pub token_file: Option<PathBuf>,
     /// Whether only GET is answered.
     pub read_only: bool,
+    /// The component that is degraded while the token file cannot be used; none without one.
+    pub component: Option<Arc<Component>>,
 }
 
 /// Lets a request pass, or answers it with 401, 403 or 503 and the reason. HEAD passes as the GET
@@ -53,13 +56,17 @@ pub async fn guard(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    if let Err(why) = check(&access, request.method(), request.headers()) {
+    if let Err(why) = check(&access, request.method(), request.uri(), request.headers()) {
         tracing::warn!("an admin request is refused: {why}");
         return Err(ErrorForbidden(format!("{why}\n")));
     }
-    if let Some(file) = access.token_file.clone().filter(|_| !PROBES.contains(&request.path())) {
-        let sent = token(request.headers());
-        check_token(file, sent).await?;
+    if let Some(file) = access.token_file.clone() {
+        let expected = expected_token(file).await;
+        // Probes need no token, and /readyz says why all others are refused.
+        access.report(expected.as_ref().err());
+        if !PROBES.contains(&request.path()) {
+            check_token(expected, &token(request.headers()))?;
+        }
     }
     // What a GET would be answered with; the server leaves its body out.
     if request.method() == Method::HEAD {
@@ -81,16 +88,34 @@ fn token(headers: &HeaderMap) -> Vec<u8> {
     if is_bearer { sent.get(7..).unwrap_or_default().trim_ascii().to_vec() } else { Vec::new() }
 }
 
-async fn check_token(file: PathBuf, sent: Vec<u8>) -> Result<(), actix_web::Error> {
+impl Access {
+    /// Shows whether the token file can be used.
+    fn report(&self, unusable: Option<&String>) {
+        if let Some(component) = &self.component {
+            let state = if unusable.is_some() { State::Degraded } else { State::Up };
+            component.set_state(state, unusable.map_or("", String::as_str));
+        }
+    }
+}
+
+/// The token in the file, or why there is none.
+async fn expected_token(file: PathBuf) -> Result<Vec<u8>, String> {
     let name = file.display().to_string();
-    let read = actix_web::web::block(move || read_token(&file)).await;
-    let expected = match read {
-        Ok(Ok(text)) if !text.trim_ascii().is_empty() && text.len() <= MAX_TOKEN => text,
-        Ok(Ok(_)) => return Err(unusable(&name, "it has no token, or one of more than 4096 bytes")),
-        Ok(Err(error)) => return Err(unusable(&name, &error.to_string())),
-        Err(error) => return Err(unusable(&name, &error.to_string())),
-    };
-    if are_equal(expected.trim_ascii(), &sent) {
+    let unusable = |why: &str| Err(format!("admin.token_file: {name}: {why}; requests are refused"));
+    match actix_web::web::block(move || read_token(&file)).await {
+        Ok(Ok(text)) if !text.trim_ascii().is_empty() && text.len() <= MAX_TOKEN => Ok(text),
+        Ok(Ok(_)) => unusable("it has no token, or one of more than 4096 bytes"),
+        Ok(Err(error)) => unusable(&error.to_string()),
+        Err(error) => unusable(&error.to_string()),
+    }
+}
+
+fn check_token(expected: Result<Vec<u8>, String>, sent: &[u8]) -> Result<(), actix_web::Error> {
+    let expected = expected.map_err(|why| {
+        tracing::warn!("{why}");
+        ErrorServiceUnavailable("the token of this listener cannot be read; /readyz and the log say why\n")
+    })?;
+    if are_equal(expected.trim_ascii(), sent) {
         return Ok(());
     }
     tracing::warn!(
@@ -110,34 +135,32 @@ fn read_token(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(token)
 }
 
-/// All requests are refused while the token is not known.
-fn unusable(name: &str, why: &str) -> actix_web::Error {
-    tracing::warn!("admin.token_file: {name}: {why}; requests are refused");
-    ErrorServiceUnavailable("the token of this listener cannot be read; the log says why\n")
-}
-
 /// Compares in a time that does not depend on where both differ.
 fn are_equal(one: &[u8], other: &[u8]) -> bool {
     let differences = one.iter().zip(other).fold(0, |sum, (one, other)| sum | (one ^ other));
     one.len() == other.len() && std::hint::black_box(differences) == 0
 }
 
-fn check(access: &Access, method: &Method, headers: &HeaderMap) -> Result<(), String> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = text(HOST.as_str());
+fn check(access: &Access, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), String> {
+    // Of a header that is there more than once each value counts.
+    let all = |name: &str| headers.get_all(name).map(|value| value.to_str().unwrap_or("?"));
+    // A request target with a host in it is for that host, whatever the header says.
+    let asked = uri.authority().map(actix_web::http::uri::Authority::as_str);
+    let host = all(HOST.as_str()).next();
     // A client of HTTP/1.0 sends none, and no browser is one.
-    if let Some(host) = host.filter(|host| !is_own(access, host)) {
+    if let Some(host) = asked.into_iter().chain(all(HOST.as_str())).find(|host| !is_own(access, host)) {
         return Err(format!(
             "the host {host:?} may be any page's name: use localhost or an address, or list it in admin.hosts"
         ));
     }
-    if let Some(origin) = text(ORIGIN.as_str()) {
+    let is_foreign = |origin: &&str| {
         let of_host = origin.split_once("://").map(|(_, of_host)| of_host);
-        if of_host.is_none() || of_host != host {
-            return Err(format!("it comes from a page of {origin:?}"));
-        }
+        of_host.is_none() || of_host != host
+    };
+    if let Some(origin) = all(ORIGIN.as_str()).find(is_foreign) {
+        return Err(format!("it comes from a page of {origin:?}"));
     }
-    if let Some(site) = text("sec-fetch-site").filter(|site| !matches!(*site, "same-origin" | "none")) {
+    if let Some(site) = all("sec-fetch-site").find(|site| !matches!(*site, "same-origin" | "none")) {
         return Err(format!("it comes from a page of another site ({site:?})"));
     }
     if matches!(*method, Method::GET | Method::HEAD) {
@@ -176,10 +199,28 @@ mod tests {
     use super::*;
 
     fn checked(method: &Method, headers: &[(&str, &str)]) -> Result<(), String> {
+        checked_at("/", method, headers)
+    }
+
+    fn checked_at(target: &str, method: &Method, headers: &[(&str, &str)]) -> Result<(), String> {
         let read = |(name, value): &(&str, &str)| {
             (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())
         };
-        check(&Access::default(), method, &headers.iter().map(read).collect())
+        let mut map = HeaderMap::new();
+        headers.iter().map(read).for_each(|(name, value)| map.append(name, value));
+        check(&Access::default(), method, &target.parse().unwrap(), &map)
+    }
+
+    /// A second header does not hide behind the first, nor a host in the target behind a header.
+    #[test]
+    fn each_value_counts() {
+        let own = ("Origin", "http://localhost:9966");
+        let host = ("Host", "localhost:9966");
+        assert_eq!(checked(&Method::GET, &[host, own, own]), Ok(()));
+        assert!(checked(&Method::GET, &[host, own, ("Origin", "https://evil.example")]).is_err());
+        assert!(checked(&Method::GET, &[host, ("Host", "evil.example")]).is_err());
+        assert!(checked_at("http://evil.example/config", &Method::GET, &[host]).is_err());
+        assert_eq!(checked_at("http://localhost:9966/config", &Method::GET, &[host]), Ok(()));
     }
 
     /// Requests of curl, kubelet and Prometheus pass.
@@ -241,7 +282,8 @@ mod tests {
     fn listed_names_pass() {
         let access = Access { hosts: vec!["webb.example".to_owned()], ..Access::default() };
         let asked = |host: &'static str| {
-            check(&access, &Method::GET, &[(HOST, HeaderValue::from_static(host))].into_iter().collect())
+            let headers = [(HOST, HeaderValue::from_static(host))].into_iter().collect();
+            check(&access, &Method::GET, &Uri::from_static("/"), &headers)
         };
         assert_eq!((asked("webb.example"), asked("WEBB.example:9966")), (Ok(()), Ok(())));
         for host in ["webb.example.evil.example", "evil-webb.example", "webb.example:x", "webb.example.", ""] {
@@ -255,8 +297,9 @@ mod tests {
         let access = Access { read_only: true, ..Access::default() };
         let headers: HeaderMap =
             [(HeaderName::from_static("x-webb-admin"), HeaderValue::from_static("1"))].into_iter().collect();
-        assert!(check(&access, &Method::POST, &headers).unwrap_err().contains("read_only"));
-        assert_eq!(check(&access, &Method::GET, &headers), Ok(()));
+        let uri = Uri::from_static("/");
+        assert!(check(&access, &Method::POST, &uri, &headers).unwrap_err().contains("read_only"));
+        assert_eq!(check(&access, &Method::GET, &uri, &headers), Ok(()));
     }
 
     /// With a token file each request but a probe needs the token that is in it at that time, and
@@ -267,7 +310,9 @@ mod tests {
         use actix_web::{App, test, web};
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
-        let access = Arc::new(Access { token_file: Some(file.clone()), ..Access::default() });
+        let component = webb_flow::fault::Components::default().component("admin_token");
+        let of_access = Some(Arc::clone(&component));
+        let access = Arc::new(Access { token_file: Some(file.clone()), component: of_access, ..Access::default() });
         let guarded = from_fn(move |request, next| guard(Arc::clone(&access), request, next));
         let route = || web::get().to(|| async { "ok" });
         let app = App::new().wrap(guarded).route("/healthz", route()).route("/config", route());
@@ -283,6 +328,8 @@ mod tests {
             }
         };
         assert_eq!(asked("/config", Some("Bearer ")).await, 503, "no file");
+        assert_eq!(asked("/healthz", None).await, 200);
+        assert!(component.state() == State::Degraded && component.reason().contains("admin.token_file: "));
         std::fs::write(&file, " \n").unwrap();
         assert_eq!(asked("/config", Some("Bearer ")).await, 503, "no token in it");
         std::fs::write(&file, "secret\n").unwrap();
@@ -297,7 +344,7 @@ mod tests {
         ] {
             assert_eq!(asked("/config", token).await, status, "{token:?}");
         }
-        assert_eq!(asked("/healthz", None).await, 200);
+        assert_eq!((asked("/healthz", None).await, component.state()), (200, State::Up));
         for path in ["//healthz", "/healthz/../config", "/healthz/", "/config?/healthz", "/%2e%2e/config"] {
             assert_ne!(asked(path, None).await, 200, "{path}");
         }

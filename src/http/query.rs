@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::web;
 
 pub(super) use crate::http_client::encode;
-use crate::readings::{By, State};
+use crate::readings::{By, ChangeKind, State};
 
 /// Rows of a page of a table.
 const ROWS: usize = 100;
@@ -22,8 +22,12 @@ const MAX_BYTES: usize = 4096;
 /// The most words of `workload`, and values of a repeated key.
 const MAX_VALUES: usize = 32;
 
-/// Columns that pairs can be sorted by.
-const COLUMNS: [&str; 8] = ["bytes", "out", "back", "opened", "p95", "drops", "state", "from"];
+/// Columns that rows can be sorted by; which of them a view has is its own.
+pub(super) const COLUMNS: [&str; 30] = [
+    "4xx", "5xx", "after", "again", "answer", "back", "bytes", "drops", "failed", "from", "kind", "name", "open",
+    "opened", "out", "p50", "p95", "p99", "port", "rate", "rtt", "side", "since", "state", "time", "to", "total",
+    "unit", "what", "why",
+];
 
 /// A read query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(super) struct Query {
     pub(super) namespaces: Vec<String>,
     pub(super) states: Vec<State>,
     pub(super) protocols: Vec<String>,
+    /// Kinds of changes.
+    pub(super) kinds: Vec<ChangeKind>,
     pub(super) problems: bool,
     pub(super) by: By,
     /// The workload that a map is of.
@@ -80,6 +86,7 @@ impl Default for Query {
             namespaces: Vec::new(),
             states: Vec::new(),
             protocols: Vec::new(),
+            kinds: Vec::new(),
             problems: false,
             by: By::Label,
             focus: None,
@@ -135,6 +142,10 @@ impl Query {
             "proto" => push(&mut self.protocols, value.to_owned()),
             "verdict" => match State::ALL.into_iter().find(|state| state.label() == value) {
                 Some(state) => push(&mut self.states, state),
+                None => false,
+            },
+            "kind" => match ChangeKind::ALL.into_iter().find(|kind| kind.label() == value) {
+                Some(kind) => push(&mut self.kinds, kind),
                 None => false,
             },
             "problems" => {
@@ -237,6 +248,7 @@ impl Query {
             || !self.namespaces.is_empty()
             || !self.states.is_empty()
             || !self.protocols.is_empty()
+            || !self.kinds.is_empty()
             || self.problems
     }
 
@@ -300,9 +312,15 @@ fn expected(key: &str) -> String {
     let states = || State::ALL.map(State::label).join(", ");
     match key {
         "verdict" => format!("expected one of {}, at most {MAX_VALUES} times", states()),
+        "kind" => {
+            let kinds = ChangeKind::ALL.map(ChangeKind::label).join(", ");
+            format!("expected one of {kinds}, at most {MAX_VALUES} times")
+        }
         "workload" => format!("expected at most {MAX_VALUES} words, and the rest"),
         "ns" | "proto" => format!("expected at most {MAX_VALUES} of them"),
-        "sort" => format!("expected one of {}, with - before it for the most first", COLUMNS.join(", ")),
+        "sort" => {
+            format!("expected one of {}, with - before it for the most first", COLUMNS.join(", "))
+        }
         "problems" | "tidy" => "expected 0 or 1".to_owned(),
         "by" => "expected namespace or workload; for rows of pods the metrics need sourceContext=pod".to_owned(),
         "port" => "no metric with both ends has ports; webb observe --port has".to_owned(),
@@ -352,7 +370,7 @@ mod tests {
         assert!(query.notes[0].contains("expected 10s, 1m or 5m"), "{:?}", query.notes);
         assert_eq!(Query::read(&"x".repeat(5000)).notes.len(), 1);
         let query = Query::read("sort=-colour");
-        assert!(query.sort.is_none() && query.notes[0].contains("expected one of bytes, out"), "{:?}", query.notes);
+        assert!(query.sort.is_none() && query.notes[0].contains("expected one of 4xx, "), "{:?}", query.notes);
         let many = Query::read(&vec!["ns=shop"; MAX_VALUES + 1].join("&"));
         assert_eq!((many.namespaces.len(), many.notes.len()), (MAX_VALUES, 1), "{:?}", many.notes);
     }

@@ -150,7 +150,7 @@ impl Scrape {
 
     /// Calls `read` with the samples, the last of which is as young as a scrape's snapshot
     /// would be. Blocks, as a scrape does.
-    pub(super) fn read_samples<T>(&self, read: impl FnOnce(&SampleStore) -> T) -> T {
+    pub(super) fn read_samples<T>(&self, read: impl FnOnce(&mut SampleStore) -> T) -> T {
         let is_due = {
             let mut store = self.store();
             store.mark_read(self.moment());
@@ -164,7 +164,7 @@ impl Scrape {
                 self.sample(&snapshot);
             }
         }
-        read(&self.store())
+        read(&mut self.store())
     }
 
     /// Frees the samples if nothing has read them for long. True if nothing has.
@@ -238,5 +238,49 @@ impl Scrape {
             server::handler_requests(by_code.iter().map(|(code, (count, _))| (code.as_str(), *count))),
             server::handler_durations(by_code.iter().map(|(code, (_, times))| (code.as_str(), times.clone()))),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pipeline::{Commands, Lanes};
+    use crate::records::Waker;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl LostEvents for Nothing {
+        fn by_source(&self) -> [u64; LOST_EVENT_SOURCES.len()] {
+            [0; LOST_EVENT_SOURCES.len()]
+        }
+    }
+
+    /// A scrape does not wait while the page reads the samples: the reading ends after it.
+    #[test]
+    fn scrapes_pass_readers() {
+        let (commands, requests) = Commands::new(Waker::new().unwrap());
+        drop(requests);
+        let collector = SnapshotCollector::new(Arc::new(Lanes::new(Vec::new())), commands);
+        let (interval, timeout) = (Duration::ZERO, Duration::from_millis(10));
+        let scrape = Scrape::new(collector, SelfMetrics::new().unwrap(), Box::new(Nothing), interval, timeout);
+        let (reads, is_reading) = std::sync::mpsc::channel();
+        let (scraped, is_scraped) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let scrape = &scrape;
+            let reader = scope.spawn(move || {
+                scrape.read_samples(|_| {
+                    reads.send(()).unwrap();
+                    is_scraped.recv_timeout(Duration::from_mins(1)).is_ok()
+                })
+            });
+            is_reading.recv_timeout(Duration::from_mins(1)).unwrap();
+            let (_lease, exposition) = scrape.plan(Format::Text, &[]);
+            drop(exposition);
+            scraped.send(()).unwrap();
+            assert!(reader.join().unwrap(), "the scrape waited for the reading");
+        });
+        assert_eq!(scrape.results().map(|(_, count)| count).sum::<u64>(), 1);
     }
 }

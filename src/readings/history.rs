@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use webb_flow::hash::RandomState;
 
+use super::changes::QUIET;
 use super::reading::Reading;
 use super::rows::PairRow;
 use super::state::State;
@@ -46,34 +47,72 @@ struct Point {
     p95: f32,
 }
 
+/// A pair that has become slow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slowed {
+    /// Who calls.
+    pub from: Arc<str>,
+    /// Who is called.
+    pub to: Arc<str>,
+    /// 95th percentile of its handshakes that is usual, in seconds; none if only a limit is exceeded.
+    pub usual: Option<f64>,
+    /// The same over the last minute.
+    pub p95: f64,
+}
+
 /// The last hour of the pairs that matter most.
 #[derive(Debug, Default)]
 pub struct History {
     pairs: HashMap<Ends, VecDeque<Point>, RandomState>,
     last: Option<Duration>,
+    /// Pairs that were slow, with the time when they were so last, on the steady clock.
+    slow: HashMap<Ends, Duration, RandomState>,
+    /// 95th percentile over which a pair is slow whatever is usual, in seconds.
+    limit: Option<f64>,
 }
 
 impl History {
+    /// An empty one. Pairs over `limit` are slow whatever is usual; zero for none.
+    pub fn new(limit: Duration) -> Self {
+        Self { limit: (!limit.is_zero()).then_some(limit.as_secs_f64()), ..Self::default() }
+    }
+
     /// Takes a point of each pair if one is due, and marks pairs that are slow by their own past.
-    pub fn observe(&mut self, reading: &mut Reading) {
-        let Some(moment) = reading.moment.filter(|_| !reading.span.is_zero()) else { return };
+    /// Returns those that were not so a short time ago.
+    pub fn observe(&mut self, reading: &mut Reading) -> Vec<Slowed> {
+        let Some(moment) = reading.moment.filter(|_| !reading.span.is_zero()) else { return Vec::new() };
         if self.last.is_none_or(|last| moment.steady.saturating_sub(last) >= STEP) {
             self.last = Some(moment.steady);
             self.record(reading, moment.steady);
         }
         self.mark(reading);
+        self.slowed(reading, moment.steady)
     }
 
-    /// Marks the pairs that are slow by their own past.
+    fn slowed(&mut self, reading: &Reading, now: Duration) -> Vec<Slowed> {
+        let mut slowed = Vec::new();
+        for row in reading.pairs.iter().filter(|row| row.state == State::Slow) {
+            let (Some(p95), usual) = (p95(row), row.usual_p95) else { continue };
+            let (from, to) = (Arc::clone(&row.from), Arc::clone(&row.to));
+            let last = self.slow.insert((Arc::clone(&from), Arc::clone(&to)), now);
+            if last.is_none_or(|last| now.saturating_sub(last).as_secs() >= QUIET) {
+                slowed.push(Slowed { from, to, usual, p95 });
+            }
+        }
+        self.slow.retain(|_, last| now.saturating_sub(*last).as_secs() < QUIET);
+        slowed
+    }
+
+    /// Marks the pairs that are slow by their own past, or by the limit.
     pub fn mark(&self, reading: &mut Reading) {
         let mut any = false;
         for row in &mut reading.pairs {
-            let Some(p95) = p95(row).filter(|p95| *p95 >= MIN_SLOW_SECONDS && row.state > State::Slow) else {
-                continue;
-            };
-            let usual = self.of(row).and_then(median);
-            if usual.is_some_and(|usual| p95 >= SLOW_FACTOR * usual) {
-                (row.state, row.usual_p95, any) = (State::Slow, usual, true);
+            let Some(p95) = p95(row).filter(|_| row.state > State::Slow) else { continue };
+            let usual = (p95 >= MIN_SLOW_SECONDS).then(|| self.of(row).and_then(median)).flatten();
+            let usual = usual.filter(|usual| p95 >= SLOW_FACTOR * usual);
+            let limit = self.limit.filter(|limit| p95 > *limit);
+            if usual.is_some() || limit.is_some() {
+                (row.state, row.usual_p95, row.limit_p95, any) = (State::Slow, usual, limit, true);
             }
         }
         if any {
@@ -175,12 +214,26 @@ mod tests {
             let mut early = reading(5, 1, now);
             history.observe(&mut early);
             assert_eq!(early.pairs[0].state, State::Forwarded, "the past is not known yet");
-            (1..20).for_each(|step| history.observe(&mut reading(30 * step, 1, usual)));
+            (1..20).for_each(|step| assert_eq!(history.observe(&mut reading(30 * step, 1, usual)), []));
             let mut slow = reading(601, 1, now);
-            history.observe(&mut slow);
+            let slowed = history.observe(&mut slow);
+            assert_eq!(slowed.len(), usize::from(is_slow));
+            assert_eq!(history.observe(&mut reading(606, 1, now)), [], "it was slow a moment ago");
             assert_eq!(slow.pairs[0].state == State::Slow, is_slow, "{usual} ms, then {now}");
             assert_eq!(slow.pairs[0].usual_p95.is_some(), is_slow);
         }
+    }
+
+    /// Over a limit of the configuration a pair is slow at once, and what is said names the limit.
+    #[test]
+    fn limits_are_exceeded() {
+        let mut history = History::new(Duration::from_millis(250));
+        let (mut fast, mut slow) = (reading(0, 1, 240.0), reading(5, 1, 300.0));
+        assert_eq!(history.observe(&mut fast), []);
+        assert_eq!(history.observe(&mut slow).len(), 1);
+        assert_eq!((fast.pairs[0].state, slow.pairs[0].state), (State::Forwarded, State::Slow));
+        let said = &slow.attention()[0].text;
+        assert!(said.ends_with("(p95), over the limit of 250.0 ms"), "{said}");
     }
 
     /// Charts are of a quarter of an hour, and neither pairs nor points grow without bound.

@@ -56,6 +56,11 @@ impl Measure {
         FAMILIES.iter().find(|(_, measure)| *measure == self).map_or("", |(name, _)| name)
     }
 
+    /// True if its series say which end calls.
+    pub(super) fn has_caller(self) -> bool {
+        !matches!(self, Self::Traffic | Self::Drop)
+    }
+
     /// True where the label `source` is the server, which answers: the caller is the other end.
     /// `requests_have_status` is the mark of Hubble's `httpV2`, whose source is always the client.
     pub(super) fn is_turned(self, requests_have_status: bool) -> bool {

@@ -5,6 +5,8 @@
 //! taken anyway, at most every five seconds. A [`Reading`] is made of the store when it is asked
 //! for.
 
+mod begins;
+mod changes;
 mod history;
 mod measure;
 mod moment;
@@ -19,7 +21,8 @@ mod store;
 mod totals;
 mod trend;
 
-pub use history::History;
+pub use changes::{Change, ChangeKind, Figure, MAX_CHANGE_AGE, MAX_CHANGES};
+pub use history::{History, Slowed};
 pub use measure::{Form, Measure};
 pub use moment::Moment;
 pub use reading::{Reading, Watched};

@@ -115,13 +115,18 @@ impl Reading {
 impl Reading {
     fn slow(&self, row: &PairRow, is_new: bool) -> Option<Attention> {
         let connections = row.connections.as_ref()?;
-        let (p95, usual) = (connections.handshake.quantile(0.95)?, row.usual_p95?);
+        let p95 = connections.handshake.quantile(0.95)?;
+        let than = match (row.usual_p95, row.limit_p95) {
+            (Some(usual), _) => format!("usually {:.1} ms", usual * 1000.0),
+            (None, Some(limit)) => format!("over the limit of {:.1} ms", limit * 1000.0),
+            (None, None) => return None,
+        };
         Some(Attention {
             state: State::Slow,
             view: "connections",
             from: Arc::clone(&row.from),
             to: Arc::clone(&row.to),
-            text: format!("connects in {:.1} ms (p95), usually {:.1} ms", p95 * 1000.0, usual * 1000.0),
+            text: format!("connects in {:.1} ms (p95), {than}", p95 * 1000.0),
             per_second: self.rate(connections.attempts()).unwrap_or(0.0),
             since: row.first,
             is_new,
@@ -311,7 +316,7 @@ impl Reading {
     ) {
         let nothing = OneWay::default();
         for (pair, there) in pairs {
-            let back = Pair { from: Arc::clone(&pair.to), to: Arc::clone(&pair.from) };
+            let back = pair.reversed();
             let back = (pair.from != pair.to).then(|| find(&back)).flatten();
             // The end that calls is `from`; each pair is made once, from its side.
             let (calls, calls_back) = (there.calls, back.map_or(0, |back| back.calls));
@@ -391,6 +396,7 @@ fn pair_row(pair: &Pair, there: &OneWay, back: &OneWay) -> PairRow {
         passed: both(|way| way.passed),
         connections: there.side().cloned(),
         usual_p95: None,
+        limit_p95: None,
         requests,
         request_errors,
         first: there.first.into_iter().chain(back.first).min().unwrap_or(0),

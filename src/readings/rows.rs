@@ -16,6 +16,12 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// The share of `all` over the window; none of nothing.
+    #[allow(clippy::cast_precision_loss, reason = "a share is a float")]
+    pub fn share_of(self, all: Self) -> Option<f64> {
+        (all.window > 0).then(|| self.window as f64 / all.window as f64)
+    }
+
     pub(super) fn add(&mut self, other: Self) {
         self.window = self.window.saturating_add(other.window);
         self.total = self.total.saturating_add(other.total);
@@ -153,6 +159,8 @@ pub struct PairRow {
     pub connections: Option<Connections>,
     /// Handshake's usual 95th percentile in seconds, of a pair that is slow.
     pub usual_p95: Option<f64>,
+    /// The limit that it exceeds, in seconds, of a pair that is slow.
+    pub limit_p95: Option<f64>,
     /// HTTP responses.
     pub requests: Counted,
     /// Those with a status of 5xx.

@@ -31,6 +31,11 @@ pub(super) fn namespace_of(end: &str) -> &str {
 }
 
 impl Pair {
+    /// The same two ends the other way.
+    pub(super) fn reversed(&self) -> Self {
+        Self { from: Arc::clone(&self.to), to: Arc::clone(&self.from) }
+    }
+
     /// The namespaces of both ends.
     pub(super) fn of_namespaces(&self) -> Self {
         Self { from: namespace_of(&self.from).into(), to: namespace_of(&self.to).into() }
@@ -82,9 +87,13 @@ pub(super) struct Known {
     shared: Shared,
 }
 
+/// Removed pairs that are remembered: 0.1 MB.
+const MAX_FORMER_PAIRS: usize = 8192;
+
 /// What series share.
 #[derive(Debug, Default)]
 struct Shared {
+    hasher: RandomState,
     ends: HashSet<Arc<str>, RandomState>,
     pairs: HashSet<Arc<Pair>, RandomState>,
     labels: HashSet<Arc<Labels>, RandomState>,
@@ -95,6 +104,10 @@ struct Shared {
     /// The mark of Hubble's `httpV2`.
     requests_have_status: bool,
     forms: HashMap<Measure, Option<Form>, RandomState>,
+    /// Pairs that are new since they were taken last.
+    new_pairs: Vec<Arc<Pair>>,
+    /// Hashes of removed pairs: one that is back is not new.
+    former: HashSet<u64, RandomState>,
 }
 
 impl Known {
@@ -116,10 +129,15 @@ impl Known {
             stays
         });
         if self.by_hash.len() < known {
-            self.shared.pairs.retain(|pair| Arc::strong_count(pair) > 1);
+            self.shared.forget_pairs();
             self.shared.ends.retain(|end| Arc::strong_count(end) > 1);
             self.shared.labels.retain(|labels| Arc::strong_count(labels) > 1);
         }
+    }
+
+    /// The pairs that have become known since the last call, in no order; each in one direction.
+    pub(super) fn take_new_pairs(&mut self) -> Vec<Arc<Pair>> {
+        std::mem::take(&mut self.shared.new_pairs)
     }
 
     /// Their number.
@@ -166,7 +184,7 @@ impl Shared {
             let to = interned(&mut self.ends, labels.end(form, "destination"));
             let is_turned = measure.is_turned(self.requests_have_status);
             let pair = if is_turned { Pair { from: to, to: from } } else { Pair { from, to } };
-            interned(&mut self.pairs, Arc::new(pair))
+            self.pair(pair)
         });
         let labels = interned(&mut self.labels, Arc::new(labels.without_ends()));
         let offset = self.free.get_mut(&width).and_then(Vec::pop).unwrap_or_else(|| {
@@ -174,6 +192,42 @@ impl Shared {
             self.words - width
         });
         Series { measure, pair, labels, offset, width, first: 0, last: 0, seen: 0 }
+    }
+}
+
+impl Shared {
+    fn pair(&mut self, pair: Pair) -> Arc<Pair> {
+        if let Some(known) = self.pairs.get(&pair) {
+            return Arc::clone(known);
+        }
+        let pair = Arc::new(pair);
+        let is_known = self.pairs.contains(&pair.reversed()) || self.former.contains(&self.hash(&pair));
+        if !is_known {
+            self.new_pairs.push(Arc::clone(&pair));
+        }
+        self.pairs.insert(Arc::clone(&pair));
+        pair
+    }
+
+    /// A hash of both ends, whatever their order.
+    fn hash(&self, pair: &Pair) -> u64 {
+        let mut ends = [&pair.from, &pair.to];
+        ends.sort_unstable();
+        self.hasher.hash_one(ends)
+    }
+
+    /// Removes pairs that no series has, and remembers as many of them as fit: any others go.
+    fn forget_pairs(&mut self) {
+        let gone: Vec<_> = self.pairs.iter().filter(|pair| Arc::strong_count(pair) == 1).cloned().collect();
+        for pair in &gone {
+            self.pairs.remove(pair);
+            if self.former.len() >= MAX_FORMER_PAIRS
+                && let Some(other) = self.former.iter().next().copied()
+            {
+                self.former.remove(&other);
+            }
+            self.former.insert(self.hash(pair));
+        }
     }
 }
 

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use webb_metrics::expose::Snapshot;
 
+use super::begins::Begins;
+use super::changes::{Change, ChangeKind, Changes, Figure};
+use super::history::Slowed;
 use super::measure::{Form, Measure};
 use super::moment::Moment;
 use super::samples::{Sample, Samples};
 use super::series::{Known, Series};
+use super::state::State;
 use super::trend::{Trend, Trends};
 
 /// Samples are at least so far apart.
@@ -28,6 +32,7 @@ pub struct SampleStore {
     pub(super) known: Known,
     pub(super) samples: Samples,
     trends: Trends,
+    changes: Changes,
     /// Upper bounds of the histograms' buckets.
     pub(super) bounds: BTreeMap<Measure, Arc<[f64]>>,
     number: u64,
@@ -59,7 +64,9 @@ impl SampleStore {
     }
 
     fn clear(&mut self) {
-        *self = Self { number: self.number, read: self.read, ..Self::default() };
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.freed();
+        *self = Self { number: self.number, read: self.read, changes, ..Self::default() };
     }
 
     /// True if there is no sample.
@@ -87,6 +94,8 @@ impl SampleStore {
         let seconds = moment.unix.as_secs();
         let before = self.samples.latest();
         let mut growth = Trend::default();
+        self.changes.sampled(seconds, before.is_none());
+        let (mut begins, began) = (Begins::default(), self.changes.began);
         let mut visited = 0;
         for snapshot in snapshots {
             let Some(measure) = snapshot.families.first().and_then(|family| Measure::of(family.name)) else { continue };
@@ -113,6 +122,7 @@ impl SampleStore {
                 }
                 let grown = if snapshot.gauge { 0 } else { grown(series, before, values) };
                 if grown > 0 && before.is_some() {
+                    begins.grown(series, grown, seconds, began);
                     series.last = seconds;
                     #[allow(clippy::cast_precision_loss, reason = "a chart has some hundred pixels")]
                     growth.of(series).for_each(|sum| *sum += grown as f64);
@@ -120,8 +130,11 @@ impl SampleStore {
                 series.seen = number;
             });
         }
+        let new_pairs = self.known.take_new_pairs();
         if let Some(before) = before {
-            self.trends.push(moment.steady.saturating_sub(before.moment.steady), growth);
+            let took = moment.steady.saturating_sub(before.moment.steady);
+            self.trends.push(took, growth);
+            begins.finish(&self.known, &new_pairs, (seconds, took.as_secs_f64()), &mut self.changes);
         }
         self.samples.push(Sample { number, moment, words });
         // A place is used again once no sample has the values of a series that is gone.
@@ -136,6 +149,26 @@ impl SampleStore {
     /// The growth a second of the totals in the last 15 minutes, oldest first.
     pub fn trends(&self) -> impl Iterator<Item = Trend> {
         self.trends.iter()
+    }
+
+    /// The changes of the last six hours, oldest first, 512 at most.
+    pub fn changes(&self, now: Moment) -> impl Iterator<Item = &Change> {
+        self.changes.until(now.unix.as_secs())
+    }
+
+    /// Unix time since which changes are seen, in seconds; none before the first sample.
+    pub fn changes_since(&self) -> Option<u64> {
+        self.changes.since()
+    }
+
+    /// Adds pairs that have become slow by their own past to the changes.
+    pub fn note_slow(&mut self, moment: Moment, slowed: Vec<Slowed>) {
+        for Slowed { from, to, usual, p95 } in slowed {
+            let change =
+                Change::new(moment.unix.as_secs(), ChangeKind::Quality, "connects become slow (p95)".to_owned());
+            let figure = Some(Figure { before: usual, after: p95, unit: "seconds" });
+            self.changes.push(0, Change { state: State::Slow, ends: Some((from, to)), figure, ..change });
+        }
     }
 
     /// The labels that name the ends in the series of a measure, if they do.

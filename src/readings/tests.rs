@@ -30,6 +30,7 @@ pub(crate) fn pair_row(from: &str, to: &str, state: State, bytes: u64) -> PairRo
         passed: Counted::default(),
         connections: None,
         usual_p95: None,
+        limit_p95: None,
         requests: Counted::default(),
         request_errors: Counted::default(),
         first: 0,
@@ -38,10 +39,10 @@ pub(crate) fn pair_row(from: &str, to: &str, state: State, bytes: u64) -> PairRo
 }
 
 /// Labels of a series, and its values.
-type Row<'a> = (&'a [(&'a str, &'a str)], &'a [u64]);
+pub(crate) type Row<'a> = (&'a [(&'a str, &'a str)], &'a [u64]);
 
 /// A snapshot of the table that begins with `family`: each series by its labels, with its values.
-fn snapshot(family: &str, rows: &[Row<'_>]) -> Snapshot {
+pub(crate) fn snapshot(family: &str, rows: &[Row<'_>]) -> Snapshot {
     let table = plugins::all()
         .iter()
         .flat_map(|plugin| plugin.tables)
@@ -67,7 +68,7 @@ fn snapshot(family: &str, rows: &[Row<'_>]) -> Snapshot {
     }
 }
 
-fn traffic(rows: &[(&str, &str, &str, u64, u64)]) -> Snapshot {
+pub(crate) fn traffic(rows: &[(&str, &str, &str, u64, u64)]) -> Snapshot {
     let labels: Vec<_> = rows
         .iter()
         .map(|(from, to, direction, ..)| {
@@ -79,7 +80,7 @@ fn traffic(rows: &[(&str, &str, &str, u64, u64)]) -> Snapshot {
     snapshot("webb_traffic_bytes_total", &rows)
 }
 
-fn ends<'a>(from: &'a str, to: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn ends<'a>(from: &'a str, to: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut labels = vec![("source", from), ("destination", to)];
     labels.extend(more);
     labels

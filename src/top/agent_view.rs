@@ -3,11 +3,10 @@
 use serde_json::Value;
 
 use super::answer::{Answer, list, number, sum, text};
+use super::form::count;
 use super::screen::{Screen, bold, normal};
-use crate::display::{percent, scaled, visible};
-
-/// Outcomes of packets that are in no metric of pairs.
-const MISSING: [&str; 4] = ["untracked", "unparsed", "suppressed", "lost"];
+use crate::display::{percent, visible};
+use crate::selfmetrics::MISSING_OUTCOMES;
 
 /// Lines that parts have at least.
 const PARTS: u16 = 5;
@@ -37,7 +36,7 @@ fn ledger(screen: &mut Screen<'_>, hooks: &[Value], y: u16) -> u16 {
     let of = |at: &str| hooks.iter().filter_map(|hook| number(hook, at)).sum::<f64>();
     let outcome = |name: &str| hooks.iter().map(|hook| sum(hook, "/outcomes", |key| key == name)).sum::<f64>();
     let seen = of("/seen");
-    let missing: f64 = MISSING.iter().map(|name| outcome(name)).sum();
+    let missing: f64 = MISSING_OUTCOMES.iter().map(|name| outcome(name)).sum();
     let share = if seen > 0.0 { 1.0 - missing / seen } else { 1.0 };
     let said = format!(
         "Accounted for: {} % of {} packets; difference {}",
@@ -74,13 +73,4 @@ fn bound(screen: &mut Screen<'_>, limit: &Value, x: u16, y: u16, width: u16) {
     screen.put_right(x + 20, y, 7, &format!("{} %", percent(share)), normal());
     let bar = screen.bar(width.saturating_sub(30).min(20), share);
     screen.put(x + 28, y, 20, &bar, normal());
-}
-
-/// A number of packets: in full below 100,000.
-fn count(value: f64) -> String {
-    if value.abs() < 100_000.0 {
-        return format!("{value:.0}");
-    }
-    let (digits, prefix) = scaled(value);
-    digits + prefix
 }

@@ -6,13 +6,13 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::style::{Modifier, Style};
 
 use super::answer::{list, number, text};
-use super::form::{Form, Units, since};
+use super::form::{Form, Units, since, what};
 use super::screen::{Screen, bold, chosen, middle, normal};
 use super::state::{Mode, Top};
 use super::table::beyond;
 use super::views::{Column, Mark, VIEWS, View};
 use super::{agent_view, details};
-use crate::display::{percent, visible};
+use crate::display::{percent, plain_name, visible};
 
 /// The smallest screen that has room for anything.
 const MIN_SIZE: (u16, u16) = (60, 12);
@@ -212,9 +212,17 @@ fn sentence(screen: &mut Screen<'_>, top: &Top, now: Duration, y: u16) {
     let width = screen.width() - 2;
     let said = if let Some((.., why)) = top.link.lost(now) {
         format!("The agent does not answer: {why}")
+    } else if let Some(row) = top.shown.table.selected().filter(|_| top.shown.view.name == "changes") {
+        let (from, to) = (text(&row.value, "/from"), text(&row.value, "/to"));
+        let ends = if from.is_empty() && to.is_empty() {
+            String::new()
+        } else {
+            format!("{} -> {}: ", plain_name(from), plain_name(to))
+        };
+        format!("{ends}{}", what(&row.value))
     } else if let Some(item) = top.item() {
         let ends = top.shown.table.selected().map(|row| {
-            let end = |at: &str| crate::display::plain_name(text(&row.value, at));
+            let end = |at: &str| plain_name(text(&row.value, at));
             format!("{} -> {}: ", end("/from"), end("/to"))
         });
         let now = top.status.as_ref().map_or("", |status| text(status.value(), "/time"));
@@ -247,6 +255,7 @@ fn sum(screen: &mut Screen<'_>, top: &Top, y: u16) {
     let (shown, rows) = (table.shown().len() as f64, table.rows.len() as f64);
     let (shown, all) = (shown, rows + hidden);
     let order = match top.shown.sort.as_ref() {
+        None if view.name == "changes" => ", the latest first".to_owned(),
         None if view.has_ends => ", problems first".to_owned(),
         None => String::new(),
         Some((key, descends)) => {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthChar as _;
 
 use super::answer::{day, list, number, sum, text};
-use crate::display::{percent, plain_name, scaled, visible};
+use crate::display::{duration, percent, plain_name, scaled, visible};
 
 /// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) enum Form {
     Sum,
     /// A duration in seconds.
     Seconds,
+    /// A figure, whose unit is beside it.
+    Figure,
     /// A share.
     Share,
     /// The share of attempts that were not accepted, of the object of outcomes.
@@ -38,6 +40,8 @@ pub(super) enum Form {
     Class(&'static str),
     /// What dropped or forbade it.
     Why,
+    /// What changed, behind the object that it is of.
+    What,
     /// The time of the first sample with it.
     Since,
 }
@@ -82,7 +86,7 @@ impl Key {
 impl Form {
     /// True for a form that is aligned to the right.
     pub(super) fn is_number(self) -> bool {
-        !matches!(self, Self::End | Self::Word | Self::State | Self::Why)
+        !matches!(self, Self::End | Self::Word | Self::State | Self::Why | Self::What)
     }
 
     /// The number at a pointer of a row, if this form has one.
@@ -92,9 +96,9 @@ impl Form {
             Self::Sum => row.pointer(at).is_some_and(Value::is_object).then(|| sum(row, at, |_| true)),
             Self::Failed => share(sum(row, at, |outcome| outcome != "accepted"), sum(row, at, |_| true)),
             Self::Class(class) => share(sum(row, at, |of| of == class), sum(row, at, |_| true)),
-            Self::Bytes | Self::Rate | Self::Count | Self::Seconds | Self::Share => number(row, at),
+            Self::Bytes | Self::Rate | Self::Count | Self::Seconds | Self::Share | Self::Figure => number(row, at),
             Self::Port => number(row, "/port"),
-            Self::End | Self::Word | Self::State | Self::Why | Self::Since => None,
+            Self::End | Self::Word | Self::State | Self::Why | Self::What | Self::Since => None,
         }
     }
 
@@ -111,14 +115,16 @@ impl Form {
             (Self::Port, Some(port)) => format!("{port:.0}"),
             (Self::Port, None) => protocols(row, at),
             (Self::Why, _) => why(row),
+            (Self::What, _) => what(row),
             (Self::Since, _) => since(row, at, units.now),
             (_, None) => "-".to_owned(),
             (Self::Bytes, Some(value)) => joined(if units.bits { value * 8.0 } else { value }),
-            (Self::Seconds, Some(value)) => seconds(value),
+            (Self::Figure, Some(value)) if text(row, "/unit") != "seconds" => joined(value),
+            (Self::Seconds | Self::Figure, Some(value)) => seconds(value),
             (Self::Share | Self::Failed | Self::Class(_), Some(0.0)) => "0".to_owned(),
             (Self::Share | Self::Failed | Self::Class(_), Some(value)) => percent(value) + "%",
-            (Self::Count | Self::Sum, Some(value)) if value.abs() < 100_000.0 => format!("{value:.0}"),
-            (Self::Rate | Self::Count | Self::Sum, Some(value)) => joined(value),
+            (Self::Count | Self::Sum, Some(value)) => count(value),
+            (Self::Rate, Some(value)) => joined(value),
         };
         plain(&text, units.ascii)
     }
@@ -128,7 +134,7 @@ impl Form {
         let text = match (self, self.number(row, at)) {
             (Self::State, _) if text(row, at) == "forwarded" => "ok".to_owned(),
             (Self::Since, _) => text(row, at).to_owned(),
-            (Self::Seconds, Some(value)) => format!("{value:.6}"),
+            (Self::Seconds | Self::Figure, Some(value)) => format!("{value:.6}"),
             (Self::Share | Self::Failed | Self::Class(_), Some(value)) => format!("{value:.3}"),
             (Self::Rate, Some(value)) => format!("{value:.2}"),
             (Self::Bytes | Self::Count | Self::Sum, Some(value)) => format!("{value:.0}"),
@@ -145,7 +151,7 @@ impl Form {
         }
         match self {
             Self::Since => Key::Text(text(row, at).to_owned()),
-            Self::End | Self::Word | Self::State | Self::Port | Self::Why => {
+            Self::End | Self::Word | Self::State | Self::Port | Self::Why | Self::What => {
                 Key::Text(self.shown(row, at, &Units::default()))
             }
             _ => Key::Absent,
@@ -167,17 +173,16 @@ pub(super) fn plain(text: &str, ascii: bool) -> String {
     shown
 }
 
+/// A number of things: in full below 100,000.
+pub(super) fn count(value: f64) -> String {
+    let (digits, prefix) = crate::display::count(value, "");
+    digits + prefix
+}
+
 /// A duration: three digits and its unit.
 pub(super) fn seconds(value: f64) -> String {
-    let (value, unit) = if value < 0.000_999_5 {
-        (value * 1e6, "us")
-    } else if value < 0.9995 {
-        (value * 1e3, "ms")
-    } else {
-        (value, "s")
-    };
-    let (digits, prefix) = scaled(value);
-    digits + prefix + unit
+    let (digits, unit) = duration(value, true);
+    digits + &unit
 }
 
 fn state(state: &str) -> String {
@@ -188,6 +193,11 @@ fn protocols(row: &Value, at: &str) -> String {
     let names = list(row, at).iter().filter_map(Value::as_str).chain(row.pointer(at).and_then(Value::as_str));
     let joined = names.take(8).collect::<Vec<_>>().join(",");
     if joined.is_empty() { "-".to_owned() } else { visible(&joined) }
+}
+
+/// What changed, behind the object that it is of.
+pub(super) fn what(row: &Value) -> String {
+    visible(format!("{} {}", text(row, "/object"), text(row, "/text")).trim())
 }
 
 fn why(row: &Value) -> String {

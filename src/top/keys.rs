@@ -36,7 +36,7 @@ pub(super) enum Action {
 
 /// All keys, as `?` lists them.
 pub(super) const KEYS: [(&str, &str); 17] = [
-    ("1 to 6", "another view"),
+    ("1 to 7", "another view"),
     ("arrows, j k, PgUp PgDn", "move the cursor, which keeps its row"),
     ("Enter", "all about the row under the cursor"),
     ("Esc", "back; no cursor"),

@@ -27,3 +27,11 @@ pub use source::{Failure, Source};
 pub use state::{Appearance, Start};
 pub use terminal::run;
 pub use views::Wanted;
+
+/// Columns by which the agent is asked to sort a view, and all that it has.
+#[cfg(test)]
+pub(crate) fn sorts_of(view: &str) -> (&'static [&'static str], Vec<&'static str>) {
+    let view = views::VIEWS.iter().find(|of| of.name == view);
+    let columns = view.into_iter().flat_map(|view| view.columns).map(|column| column.key);
+    (view.map_or(&[], |view| view.sorts), columns.collect())
+}

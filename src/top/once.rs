@@ -21,6 +21,12 @@ const RATES_TIMEOUT: Duration = Duration::from_secs(15);
 /// Widest column that is padded: two of the longest names that Kubernetes has.
 const MAX_PADDED: usize = 512;
 
+/// Reasons for incomplete figures that are printed.
+const MAX_REASONS: usize = 20;
+
+/// Letters of each.
+const MAX_REASON_LETTERS: usize = 500;
+
 /// Wait between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -77,7 +83,12 @@ fn print(
     if answer.is_complete() {
         return Ok(Outcome::Complete);
     }
-    let mut reasons: Vec<_> = list(answer.value(), "/degraded").iter().map(|of| visible(text(of, "/text"))).collect();
+    let degraded = list(answer.value(), "/degraded");
+    let said = |of| visible(&text(of, "/text").chars().take(MAX_REASON_LETTERS).collect::<String>());
+    let mut reasons: Vec<_> = degraded.iter().take(MAX_REASONS).map(said).collect();
+    if degraded.len() > MAX_REASONS {
+        reasons.push(format!("{} more reasons", degraded.len() - MAX_REASONS));
+    }
     if reasons.is_empty() {
         reasons.push("the answer says neither that it is complete nor what is missing".to_owned());
     }
@@ -194,12 +205,10 @@ mod tests {
             Start::new(view, Some(sort), wanted.clone(), Duration::from_secs(5), Appearance::default()).unwrap()
         };
         let by_total = new("drops", "-total");
-        assert_eq!(by_total.view.path(&by_total.wanted), "/api/v1/drops?window=1m&limit=500");
-        assert!(by_total.check_agent_sorts().unwrap_err().contains("sorts the view drops by nothing"));
-        assert!(new("pairs", "-failed").check_agent_sorts().unwrap_err().contains("by bytes, out"));
-        let by_out = new("pairs", "-out");
-        assert_eq!(by_out.view.path(&by_out.wanted), "/api/v1/pairs?window=1m&limit=2&sort=-out");
-        assert_eq!((by_out.check_agent_sorts(), start("drops").check_agent_sorts()), (Ok(()), Ok(())));
+        assert_eq!(by_total.view.path(&by_total.wanted), "/api/v1/drops?window=1m&limit=2&sort=-total");
+        let parts = new("agent", "-restarts");
+        assert!(parts.check_agent_sorts().unwrap_err().contains("sorts the view agent by nothing"));
+        assert_eq!((by_total.check_agent_sorts(), start("drops").check_agent_sorts()), (Ok(()), Ok(())));
         let rows: Vec<_> =
             [3, 9, 1, 7].map(|total| serde_json::json!({"from": format!("n{total}"), "total": total})).into();
         let answer = serde_json::json!({"rows": rows, "hidden": {"rows": 5}}).to_string();
@@ -223,6 +232,17 @@ mod tests {
         let outcome = print(get, &start("pairs"), |_, _| Ok(())).unwrap();
         assert_eq!(asked.get(), 2);
         assert!(matches!(&outcome, Outcome::Incomplete(reasons) if reasons.len() == 1), "{outcome:?}");
+    }
+
+    /// What is said of incomplete figures has a bound, whatever an agent sends.
+    #[test]
+    fn reasons_are_bounded() {
+        let degraded: Vec<_> = (0..10_000).map(|_| serde_json::json!({"text": "x".repeat(10_000)})).collect();
+        let answer = serde_json::json!({"degraded": degraded}).to_string();
+        let get = |_: &str| Ok(Answer::read(answer.as_bytes(), "").unwrap());
+        let Outcome::Incomplete(reasons) = print(get, &start("pairs"), |_, _| Ok(())).unwrap() else { panic!() };
+        assert_eq!(reasons.len(), MAX_REASONS + 1);
+        assert!(reasons.iter().map(String::len).sum::<usize>() < 20_000);
     }
 
     /// A name of any length is printed.

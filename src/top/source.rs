@@ -124,6 +124,10 @@ impl Source {
         let Some(file) = &self.token_file else { return Ok(None) };
         let wrong = |why: &str| Failure::new(format!("{}: {why}", file.display()));
         let mut text = String::new();
+        // To open a FIFO waits for what writes to it.
+        if !std::fs::metadata(file).map_err(|error| wrong(&error.to_string()))?.is_file() {
+            return Err(wrong("it is no file"));
+        }
         let read = File::open(file).and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text));
         read.map_err(|error| wrong(&error.to_string()))?;
         let token = text.trim();
@@ -201,6 +205,8 @@ mod tests {
         let file = directory.path().join("token");
         let source = Source::new(None, Some(&file)).unwrap();
         assert!(source.token().unwrap_err().to_string().contains("token: "));
+        let directory_itself = Source::new(None, Some(directory.path())).unwrap();
+        assert!(directory_itself.token().unwrap_err().to_string().contains("it is no file"));
         for wrong in ["", " \n", "a\r\nX: y", "a b"] {
             std::fs::write(&file, wrong).unwrap();
             assert!(source.token().is_err(), "{wrong:?}");

@@ -203,7 +203,8 @@ fn keys_change_what_is_asked() {
     assert_eq!(asked(&mut top, "!"), "/api/v1/pairs?window=1m&limit=500&problems=1&sort=out");
     assert_eq!(asked(&mut top, "!sssssss"), "/api/v1/pairs?window=1m&limit=500");
     assert_eq!(asked(&mut top, "5"), "/api/v1/http?window=1m&limit=500");
-    assert_eq!(asked(&mut top, "6"), "/api/v1/agent?window=1m");
+    assert_eq!(asked(&mut top, "6"), "/api/v1/changes?window=1m&limit=500");
+    assert_eq!(asked(&mut top, "7"), "/api/v1/agent?window=1m");
     top.link.ask_now();
     answer(&mut top, recorded("agent"), SECOND);
     press(&mut top, Key::Letter('r'), SECOND);
@@ -369,7 +370,7 @@ proptest! {
     fn no_answer_panics(
         status in any_json(),
         values in proptest::collection::vec(any_json(), 1..4),
-        keys in "[1-6jksS!b?/ryopqnx+\\-]{0,12}",
+        keys in "[1-7jksS!b?/ryopqnx+\\-]{0,12}",
         (width, height) in (0_u16..260, 0_u16..80),
     ) {
         let mut top = top("pairs");

@@ -64,7 +64,10 @@ const fn column(
 pub(super) const MAX_LIMIT: u16 = 500;
 
 /// Keys by which the agent sorts pairs.
-const PAIR_SORTS: &[&str] = &["bytes", "out", "back", "opened", "p95", "drops", "state", "from"];
+const PAIR_SORTS: &[&str] = &[
+    "bytes", "out", "back", "opened", "open", "failed", "p50", "p95", "rtt", "again", "side", "drops", "state", "port",
+    "from", "to",
+];
 
 /// All views, in the order of their numbers.
 pub(super) const VIEWS: &[View] = &[
@@ -109,7 +112,7 @@ pub(super) const VIEWS: &[View] = &[
             column("why", "  WHY", "WHY", "/reason", Form::Why, 0, 0),
         ],
         identity: &["/from", "/to", "/proto", "/verdict", "/reason", "/direction", "/policy", "/port"],
-        sorts: &[],
+        sorts: &["from", "to", "port", "state", "rate", "total", "since", "why"],
         has_ends: true,
         is_grouped: false,
     },
@@ -153,7 +156,7 @@ pub(super) const VIEWS: &[View] = &[
             column("since", "SINCE", "SINCE", "/first_seen", Form::Since, 7, 100),
         ],
         identity: &["/name", "/rcode", "/from", "/to"],
-        sorts: &[],
+        sorts: &["name", "answer", "from", "to", "rate", "total", "since"],
         has_ends: true,
         is_grouped: false,
     },
@@ -175,9 +178,29 @@ pub(super) const VIEWS: &[View] = &[
             column("side", "  SEEN BY", "REPORTER", "/reporter", Form::Word, 10, 100),
         ],
         identity: &["/from", "/to", "/reporter"],
-        sorts: &[],
+        sorts: &["from", "to", "rate", "4xx", "5xx", "p50", "p95", "p99", "side"],
         has_ends: true,
         is_grouped: true,
+    },
+    View {
+        name: "changes",
+        title: "Changes",
+        things: "changes",
+        nothing: "Nothing has changed that was seen",
+        rows: "/rows",
+        columns: &[
+            column("time", "TIME", "TIME", "/time", Form::Since, 7, 0),
+            column("kind", "  KIND", "KIND", "/kind", Form::Word, 10, 120),
+            column("from", "  FROM", "FROM", "/from", Form::End, 0, 0),
+            column("to", "TO", "TO", "/to", Form::End, 0, 0),
+            column("what", "WHAT", "WHAT", "/text", Form::What, 0, 0),
+            column("after", "NOW", "AFTER", "/after", Form::Figure, 8, 100),
+            column("unit", "  UNIT", "UNIT", "/unit", Form::Word, 14, 120),
+        ],
+        identity: &["/time", "/kind", "/from", "/to", "/object", "/text"],
+        sorts: &["time", "kind", "from", "to", "what", "after", "unit"],
+        has_ends: true,
+        is_grouped: false,
     },
     View {
         name: "agent",

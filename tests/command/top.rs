@@ -160,8 +160,8 @@ fn terminals_are_golden() {
     insta::assert_snapshot!("tmux-200-drops", masked(&screen.with("QUEUE_FULL")));
     screen.resize(80, 24);
     screen.with("13:46:50Z");
-    screen.press("6");
-    insta::assert_snapshot!("tmux-80-agent", masked(&screen.with("[6 Agent !]")));
+    screen.press("7");
+    insta::assert_snapshot!("tmux-80-agent", masked(&screen.with("[7 Agent !]")));
     screen.press("q");
     screen.with("exit 0");
 }

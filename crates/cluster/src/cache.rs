@@ -123,10 +123,14 @@ impl Cache {
                 self.touched().nodes |= of_api && change.is_any();
                 change
             }
-            Object::NetworkPolicy(key, policy) => self.touch_policies(insert(&self.store.policies, key, policy)),
+            Object::NetworkPolicy(key, policy) => {
+                let change = insert(&self.store.policies, key.clone(), policy);
+                self.touch_policies(self.store.note_policy(Kind::NetworkPolicy, &key, change))
+            }
             Object::Tiered(key, policy) => {
-                let key = (Kind::of(policy.kind), key);
-                self.touch_policies(insert(&self.store.tiered, key, policy))
+                let kind = Kind::of(policy.kind);
+                let change = insert(&self.store.tiered, (kind, key.clone()), policy);
+                self.touch_policies(self.store.note_policy(kind, &key, change))
             }
             Object::OtherPolicy(kind, key) => {
                 let is_new = self.change_others(|others| others.objects.entry(kind).or_default().insert(key));
@@ -180,14 +184,11 @@ impl Cache {
                 return known.is_some();
             }
             Kind::NetworkPolicy => {
-                let known = self.store.policies.remove(key).is_some();
-                self.touch_policies(if known { Change::Updated } else { Change::Equal });
-                return known;
+                return self.policy_removed(*kind, key, self.store.policies.remove(key).is_some());
             }
             Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
                 let known = self.store.tiered.remove(&(*kind, key.clone())).is_some();
-                self.touch_policies(if known { Change::Updated } else { Change::Equal });
-                return known;
+                return self.policy_removed(*kind, key, known);
             }
             Kind::Other(kind) => {
                 return self.change_others(|others| {
@@ -341,6 +342,7 @@ impl Cache {
 
     /// Sets whether the initial sync of the source is complete; it is by default.
     pub fn set_ready(&self, ready: bool) {
+        self.store.recent.set_begun(ready);
         lock(&self.builder).set_ready(ready);
     }
 
@@ -403,6 +405,11 @@ impl Cache {
         touched.others |= differs;
         self.revise(&mut touched, differs);
         differs
+    }
+
+    fn policy_removed(&self, kind: Kind, key: &ObjectKey, known: bool) -> bool {
+        self.touch_policies(if known { Change::Updated } else { Change::Equal });
+        self.store.note_removed(kind, key, known)
     }
 
     fn touch_policies(&self, change: Change) -> Change {

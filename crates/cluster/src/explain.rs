@@ -13,6 +13,7 @@ use webb_index::{Endpoint, Index, ServicePort};
 
 use super::build::Builder;
 use super::claims::{Claim, OWN, Owner, Rank, winner};
+use super::recent::ObjectChange;
 use super::store::NAMESPACE_NAME;
 use super::stored_pod::StoredPod;
 use super::{Cache, Kind, ObjectKey, workload};
@@ -182,6 +183,11 @@ impl Cache {
             claims,
             history: past.collect(),
         }
+    }
+
+    /// The last changes of this node's pods and of policies, oldest first, 256 at most.
+    pub fn recent_changes(&self) -> Vec<ObjectChange> {
+        self.store.recent.all()
     }
 
     /// Explains how a pod is named; none if there is no such pod.

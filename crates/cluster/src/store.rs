@@ -13,8 +13,10 @@ use webb_index::CidrSpec;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::policy::{Effect, PolicyRevision, VerdictExclusions};
 
+use super::change::Change;
 use super::local_pods::LocalPods;
 use super::other::Others;
+use super::recent::{ObjectEvent, RecentChanges};
 use super::stored_pod::StoredPod;
 use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
 
@@ -68,6 +70,7 @@ pub(super) struct Store {
     /// The places of networks outside the cluster, and the bytes that a tunnel adds to a packet.
     pub(super) places: Mutex<(Arc<[CidrSpec]>, u32)>,
     pub(super) revision: PolicyRevision,
+    pub(super) recent: RecentChanges,
 }
 
 /// Changes since the last index.
@@ -136,7 +139,33 @@ impl Store {
         let (before, now) = (before.filter(is_here), now.filter(is_here));
         if before.is_some() || now.is_some() {
             self.local_pods.track(key, before, now);
+            let event = match (before, now) {
+                (None, _) => Some(ObjectEvent::Created),
+                (Some(_), None) => Some(ObjectEvent::Removed),
+                (Some(before), Some(now)) => (now.finished && !before.finished).then_some(ObjectEvent::Finished),
+            };
+            if let Some(event) = event {
+                self.recent.push(Kind::Pod, key, event);
+            }
         }
+    }
+
+    /// Lists the change of a policy.
+    pub(super) fn note_policy(&self, kind: Kind, key: &ObjectKey, change: Change) -> Change {
+        match change {
+            Change::Created => self.recent.push(kind, key, ObjectEvent::Created),
+            Change::Updated => self.recent.push(kind, key, ObjectEvent::Changed),
+            Change::Equal => {}
+        }
+        change
+    }
+
+    /// Lists the removal of a policy, if it was known.
+    pub(super) fn note_removed(&self, kind: Kind, key: &ObjectKey, known: bool) -> bool {
+        if known {
+            self.recent.push(kind, key, ObjectEvent::Removed);
+        }
+        known
     }
 
     pub(super) fn interfaces(&self) -> MutexGuard<'_, Vec<PodInterface>> {

@@ -1,6 +1,7 @@
 //! Settings of the admin listener beside its address.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Who may ask the admin listener, and for what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +14,13 @@ pub struct AdminAccess {
     pub insecure: bool,
     /// Whether it refuses all that changes something.
     pub read_only: bool,
+}
+
+/// What the page, its API and `webb top` show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PageSettings {
+    /// 95th percentile of its handshakes over which a pair is slow; zero for none.
+    pub slow: Duration,
 }
 
 /// Checks the name of a host: letters, digits, dots and dashes, no port.

@@ -124,7 +124,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 116] = [
+pub static KEYS: [Key; 117] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -167,12 +167,14 @@ pub static KEYS: [Key; 116] = [
     key!("admin_listen", admin_listen: address, Restart, Some("--admin-listen"),
         "an address and a port, such as 127.0.0.1:9966"),
     key!("admin.hosts", admin.hosts: globs, Restart, None,
-        "a list of names of hosts, such as [webb.example.com], or [] for none",
+        "a list of names of hosts without port or wildcard, such as [webb.example.com], or [] for none",
         |hosts: &Vec<String>| hosts.len() <= 64 && hosts.iter().all(|host| is_host(host))),
     key!("admin.token_file", admin.token_file: file, Restart, None,
         "the path of a file with a token, or null for none"),
     key!("admin.insecure", admin.insecure: boolean, Restart, Some("--insecure-admin"), "true or false"),
     key!("admin.read_only", admin.read_only: boolean, Restart, None, "true or false"),
+    key!("page.slow", page.slow: duration, Restart, None,
+        "a time from 1ms to 1m, or 0s for none", |time| time.is_zero() || (ms(1)..=s(60)).contains(time)),
     key!("node_name", node_name: open_name, Restart, Some("--node-name"),
         "the Kubernetes name of this node, or null for $NODE_NAME or the host's name", |name| node(name)),
     key!("cluster_name", cluster_name: name, Restart, None,

@@ -42,7 +42,7 @@ mod zones;
 #[cfg(test)]
 mod tests;
 
-pub use admin::AdminAccess;
+pub use admin::{AdminAccess, PageSettings};
 pub use check::{CheckRest, check_file};
 pub use clusters::RemoteCluster;
 pub use diff::{Diff, KeyChange, diff, reloaded};

@@ -1,5 +1,4 @@
-//! Resolved settings: what the configuration means, in the types that the rest of the agent works
-//! with.
+//! Resolved settings: what the configuration means, in types of the rest of the agent.
 //!
 //! [`Settings::default`] is the agent without any configuration; `config/webb.yaml` documents every
 //! key beside its default, and a test holds the two together.
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::admin::AdminAccess;
+use super::admin::{AdminAccess, PageSettings};
 use super::clusters::RemoteCluster;
 use super::export::Export;
 use super::flow_source::{FlowSource, FlowSourceTls};
@@ -51,6 +50,8 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     /// Who may ask it.
     pub admin: AdminAccess,
+    /// What the page shows.
+    pub page: PageSettings,
     /// The Kubernetes name of this node. Empty only in `default()`: loading fills it in.
     pub node_name: String,
     /// The name of the cluster.
@@ -445,6 +446,7 @@ impl Default for Settings {
             operator: Operator::default(),
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
             admin: AdminAccess::default(),
+            page: PageSettings::default(),
             node_name: String::new(),
             cluster_name: "default".to_owned(),
             cluster_source: ClusterSource::Auto,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::value::{InvalidValue, Mark, clean};
+use super::value::{InvalidValue, Mark, clean, is_obeyed};
 
 /// Origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,7 @@ fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
     let mut lines = vec![format!("{margin}--> {}:{}:{}", file.name, mark.line, mark.column)];
     if let Some(line) = file.text.lines().nth(mark.line.saturating_sub(1)) {
         let shown: String =
-            line.chars().take(MAX_CHARS_SHOWN).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+            line.chars().take(MAX_CHARS_SHOWN).map(|letter| if is_obeyed(letter) { ' ' } else { letter }).collect();
         let shown = shown.trim_end();
         lines.push(format!("{margin} |"));
         lines.push(format!("{number} | {shown}"));

@@ -90,7 +90,10 @@ impl Value {
             Self::Null => "nothing".to_owned(),
             Self::Text(text) if text.is_empty() => "an empty text".to_owned(),
             Self::Text(text) => format!("`{}`", clean(text)),
-            Self::List(_) => "a list".to_owned(),
+            Self::List(items) => {
+                let items: Vec<_> = items.iter().take(8).map(|item| item.text.as_str()).collect();
+                format!("the list `[{}]`", clean(&items.join(", ")))
+            }
             Self::Groups(_) => NESTED_LIST.to_owned(),
             Self::Nested(what) => (*what).to_owned(),
         }
@@ -134,10 +137,18 @@ pub(super) fn json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// Text fit for a terminal: no control characters, at most 80 characters.
+/// True for a character that a terminal obeys: a control, or one that changes the direction of
+/// writing.
+pub(super) fn is_obeyed(letter: char) -> bool {
+    let is_direction = matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    letter.is_control() || is_direction
+}
+
+/// Text fit for a terminal: nothing that it obeys, at most 80 characters.
 pub(super) fn clean(text: &str) -> String {
     let mut cleaned: String =
-        text.chars().take(80).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+        text.chars().take(80).map(|letter| if is_obeyed(letter) { '\u{fffd}' } else { letter }).collect();
     if text.chars().nth(80).is_some() {
         cleaned.push_str("...");
     }

@@ -44,7 +44,12 @@ fn syntax(error: &serde_saphyr::Error) -> Problem {
     // The parser says the place again at the end of its text.
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or(&text);
-    Problem::new(Origin::File(mark), format!("not valid YAML: {}", clean(message)))
+    let message = if message.contains("multiple YAML documents") {
+        "a second document begins here, expected one".to_owned()
+    } else {
+        clean(message)
+    };
+    Problem::new(Origin::File(mark), format!("not valid YAML: {message}"))
 }
 
 /// A node of the tree.

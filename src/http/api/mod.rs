@@ -3,9 +3,11 @@
 //! Base units: bytes, seconds, shares from 0 to 1, times in RFC 3339. A field that is absent was
 //! not measured; 0 was. Within v1 fields are only added.
 
+mod changes;
 mod map;
 mod pair;
 mod rows;
+mod sort;
 mod time;
 
 use std::sync::Arc;
@@ -14,14 +16,14 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 pub(super) use rows::{limits, ratio, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
-use serde::Serialize;
 use serde_json::{Value, json};
+use sort::Sorted;
 pub(super) use time::rfc3339;
 
 use super::ledger;
 use super::node_view::{NodeView, ViewCache};
 use super::query::Query;
-use crate::readings::State;
+use crate::readings::{Change, PairRow, State};
 
 /// The schema of all answers.
 const SCHEMA: &str = include_str!("schema.json");
@@ -31,6 +33,7 @@ pub(super) const INDEX: &str = "\
 GET  /api/v1/status              what the page's first view shows: sums, what needs a look, what is incomplete
 GET  /api/v1/pairs               who talks to whom: bytes, connections, state; also drops, connections, dns, http
 GET  /api/v1/pair?from=A&to=B    all about one pair, with PromQL and commands for it
+GET  /api/v1/changes             what changed in the last six hours: pairs, drops, failures, pods, policies, the agent
 GET  /api/v1/map                 the map of workloads: boxes with their places, lines, and what is not drawn
 GET  /api/v1/agent               the ledger, the components and the limits
 GET  /api/v1/schema.json         the schema of these answers
@@ -48,21 +51,42 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 type Rows = fn(&NodeView, &Query) -> Answer;
 
 /// Each view, by its name in the path.
-const VIEWS: [(&str, Rows); 9] = [
+const VIEWS: [(&str, Rows); 10] = [
     ("status", status),
-    ("pairs", |node, query| table(query, &rows::pairs(node, query), rows::hidden_pairs)),
-    ("connections", |node, query| table(query, &rows::connections(node, query), rows::hidden)),
-    ("drops", |node, query| table(query, &rows::drops(node, query), rows::hidden)),
-    ("dns", |node, query| table(query, &rows::answers(node, query), rows::hidden)),
-    ("http", |node, query| table(query, &rows::http(node, query), rows::hidden)),
-    ("map", |node, query| Answer { fields: map::fields(node, query) }),
-    ("pair", |node, query| Answer { fields: pair::fields(node, query) }),
-    ("agent", |node, _| Answer { fields: vec![("agent", json!(rows::agent(node)))] }),
+    ("pairs", |node, query| {
+        let rows = rows::wanted_pairs(node, query);
+        sorted::<PairRow>(query, table(query, &rows, rows::hidden_pairs, |row| json!(rows::pair(node, row))))
+    }),
+    ("connections", |node, query| {
+        let mut rows = rows::wanted_pairs(node, query);
+        rows.retain(|row| row.connections.is_some());
+        sorted::<PairRow>(query, table(query, &rows, rows::hidden, |row| json!(rows::connection(node, row))))
+    }),
+    ("drops", |node, query| of_rows(query, rows::wanted_drops(node, query), |row| rows::drop_row(node, row))),
+    ("dns", |node, query| of_rows(query, rows::wanted_answers(node, query), |row| rows::answer(node, row))),
+    ("http", |node, query| of_rows(query, rows::wanted_http(node, query), |row| rows::calls(node, row))),
+    ("map", |node, query| map::fields(node, query).into()),
+    ("pair", |node, query| pair::fields(node, query).into()),
+    ("agent", |node, _| vec![("agent", json!(rows::agent(node)))].into()),
+    ("changes", |node, query| {
+        let row = |change: &Change| changes::row(change, node.now.unix.as_secs());
+        let mut answer = of_rows(query, node.changes.wanted(query).into_iter(), row);
+        answer.fields.push(("kept", changes::kept(node)));
+        answer
+    }),
 ];
 
 /// Fields of an answer beside those of the envelope.
 struct Answer {
     fields: Vec<(&'static str, Value)>,
+    /// What of the query is left out by this view.
+    note: Option<String>,
+}
+
+impl From<Vec<(&'static str, Value)>> for Answer {
+    fn from(fields: Vec<(&'static str, Value)>) -> Self {
+        Self { fields, note: None }
+    }
 }
 
 async fn answer(request: HttpRequest, views: web::Data<ViewCache>, rows: Rows) -> HttpResponse {
@@ -96,8 +120,9 @@ fn render(node: &NodeView, query: &Query, rows: Rows) -> String {
     add("window_seconds", json!(reading.span.as_secs_f64()));
     add("complete", json!(degraded.is_empty()));
     add("degraded", json!(degraded));
-    add("notes", json!(query.notes));
-    for (name, value) in rows(node, query).fields {
+    let Answer { fields, note } = rows(node, query);
+    add("notes", query.notes.iter().chain(&note).map(|note| json!(note)).collect());
+    for (name, value) in fields {
         add(name, value);
     }
     let mut text = Value::Object(envelope).to_string();
@@ -105,13 +130,27 @@ fn render(node: &NodeView, query: &Query, rows: Rows) -> String {
     text
 }
 
-/// A page of a table, and what it hides.
-fn table<T: Serialize>(query: &Query, rows: &[T], hidden: fn(&[T], &[T]) -> Value) -> Answer {
+/// A page of a table, and what it hides. Only the rows of the page are made.
+fn table<T>(query: &Query, rows: &[T], hidden: fn(&[T], &[T]) -> Value, row: impl Fn(&T) -> Value) -> Answer {
     let first = query.page.saturating_mul(query.limit).min(rows.len());
     let end = first.saturating_add(query.limit).min(rows.len());
     let shown = rows.get(first..end).unwrap_or_default();
     let next = (end < rows.len()).then(|| query.with("page", Some(&(query.page + 2).to_string())));
-    Answer { fields: vec![("rows", json!(shown)), ("hidden", hidden(rows, shown)), ("next", json!(next))] }
+    let made = shown.iter().map(row).collect();
+    Answer { fields: vec![("rows", made), ("hidden", hidden(rows, shown)), ("next", json!(next))], note: None }
+}
+
+/// The same of rows in their own order, or in that of the query.
+fn of_rows<'a, T: Sorted>(query: &Query, rows: impl Iterator<Item = &'a T>, row: impl Fn(&T) -> Value) -> Answer {
+    let mut rows: Vec<&T> = rows.collect();
+    let note = sort::sort(&mut rows, query);
+    Answer { note, ..table(query, &rows, rows::hidden, |of| row(of)) }
+}
+
+/// An answer of rows that are sorted already, with a note if they have not the column that the
+/// query names.
+fn sorted<T: Sorted>(query: &Query, answer: Answer) -> Answer {
+    Answer { note: sort::sort::<T>(&mut [], query), ..answer }
 }
 
 fn status(node: &NodeView, _: &Query) -> Answer {
@@ -125,6 +164,7 @@ fn status(node: &NodeView, _: &Query) -> Answer {
         ("kernel", node.version.get("kernel").cloned().unwrap_or_default()),
         ("pairs", json!(reading.pairs.len())),
         ("problems", json!(problems)),
+        ("changes_last_hour", json!(node.changes.recent(node.now.unix.as_secs()))),
         ("passing_against_policy", json!(passing)),
         ("interface_bytes_per_second", json!(reading.rate(totals.bytes))),
         ("drops_per_second", json!(reading.rate(totals.drops))),
@@ -134,7 +174,7 @@ fn status(node: &NodeView, _: &Query) -> Answer {
         ("http_5xx_ratio", json!(rows::ratio(totals.request_errors, totals.requests))),
         ("attention", json!(attention)),
     ];
-    Answer { fields }
+    fields.into()
 }
 
 async fn schema() -> HttpResponse {
@@ -220,7 +260,7 @@ mod tests {
         fields(&serde_json::from_str(&render(&example(), &Query::read(PAIR), VIEWS[7].1)).unwrap(), &mut answered);
         let mut hub = example();
         let pairs = &mut Arc::get_mut(&mut hub.cached).unwrap().reading.pairs;
-        pairs[0].usual_p95 = Some(0.001);
+        (pairs[0].usual_p95, pairs[0].limit_p95) = (Some(0.001), Some(0.25));
         pairs.extend((0..20).map(|of| pair_row(&format!("a/{of}"), "a/hub", State::Forwarded, 1)));
         for view in [VIEWS[1].1, VIEWS[6].1] {
             fields(&serde_json::from_str(&render(&hub, &Query::default(), view)).unwrap(), &mut answered);
@@ -233,9 +273,9 @@ mod tests {
     #[test]
     fn filters_and_limits() {
         let node = example();
-        let all = rows::pairs(&node, &Query::default()).len();
+        let all = rows::wanted_pairs(&node, &Query::default()).len();
         assert!(all >= 3);
-        let problems = rows::pairs(&node, &Query::read("problems=1"));
+        let problems = rows::wanted_pairs(&node, &Query::read("problems=1"));
         assert!(!problems.is_empty() && problems.len() < all);
         let text = render(&example(), &Query::read("limit=1"), VIEWS[1].1);
         let value: Value = serde_json::from_str(&text).unwrap();

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use webb_flow::fault::FaultType;
 
+use super::sort::sort;
 use super::time::rfc3339;
 use crate::http::ledger::{self, HookLedger};
 use crate::http::node_view::NodeView;
@@ -15,9 +16,8 @@ use crate::readings::{
 };
 
 /// A share; none of nothing.
-#[allow(clippy::cast_precision_loss, reason = "a share is a float")]
 pub(crate) fn ratio(part: Counted, all: Counted) -> Option<f64> {
-    (all.window > 0).then(|| part.window as f64 / all.window as f64)
+    part.share_of(all)
 }
 
 /// Time of a first sample; none if it was the store's first, so that the time before is not known.
@@ -58,13 +58,11 @@ pub(super) struct Pair<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     handshake_usual_p95_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    handshake_limit_p95_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     first_seen: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<String>,
-    #[serde(skip)]
-    is_problem: bool,
-    #[serde(skip)]
-    bytes: u64,
 }
 
 /// The pairs that a query wants, in its order.
@@ -74,28 +72,8 @@ pub(crate) fn wanted_pairs<'a>(node: &'a NodeView, query: &Query) -> Vec<&'a Pai
         protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
     };
     let mut rows: Vec<&PairRow> = node.cached.reading.pairs.iter().filter(wanted).collect();
-    if let Some((column, descends)) = &query.sort {
-        let p95 = |row: &PairRow| row.connections.as_ref().and_then(|of| of.handshake.quantile(0.95)).unwrap_or(-1.0);
-        let attempts = |row: &PairRow| row.connections.as_ref().map_or(0, |of| of.attempts().window);
-        rows.sort_by(|one, other| {
-            let order = match column.as_str() {
-                "out" => one.out_bytes.window.cmp(&other.out_bytes.window),
-                "back" => one.back_bytes.window.cmp(&other.back_bytes.window),
-                "bytes" => one.bytes().cmp(&other.bytes()),
-                "opened" => attempts(one).cmp(&attempts(other)),
-                "p95" => p95(one).total_cmp(&p95(other)),
-                "drops" => one.drops.window.cmp(&other.drops.window),
-                "state" => one.state.cmp(&other.state),
-                _ => (&one.from, &one.to).cmp(&(&other.from, &other.to)),
-            };
-            if *descends { order.reverse() } else { order }
-        });
-    }
+    let _noted_by_the_api = sort(&mut rows, query);
     rows
-}
-
-pub(super) fn pairs<'a>(node: &'a NodeView, query: &Query) -> Vec<Pair<'a>> {
-    wanted_pairs(node, query).into_iter().map(|row| pair(node, row)).collect()
 }
 
 /// A pair as the API has it.
@@ -126,18 +104,17 @@ pub(super) fn pair<'a>(node: &'a NodeView, row: &'a PairRow) -> Pair<'a> {
         handshake_p50_seconds: quantile(0.5),
         handshake_p95_seconds: quantile(0.95),
         handshake_usual_p95_seconds: row.usual_p95,
+        handshake_limit_p95_seconds: row.limit_p95,
         first_seen: time(row.first),
         last_seen: time(row.last),
-        is_problem: row.state.is_problem(),
-        bytes: row.bytes(),
     }
 }
 
 /// What a page of pairs does not show.
 #[allow(clippy::cast_precision_loss, reason = "a share is a float")]
-pub(super) fn hidden_pairs(all: &[Pair<'_>], shown: &[Pair<'_>]) -> Value {
-    let bytes = |rows: &[Pair<'_>]| rows.iter().map(|row| row.bytes as f64).sum::<f64>();
-    let problems = |rows: &[Pair<'_>]| rows.iter().filter(|row| row.is_problem).count();
+pub(super) fn hidden_pairs(all: &[&PairRow], shown: &[&PairRow]) -> Value {
+    let bytes = |rows: &[&PairRow]| rows.iter().map(|row| row.bytes() as f64).sum::<f64>();
+    let problems = |rows: &[&PairRow]| rows.iter().filter(|row| row.state.is_problem()).count();
     let (sum, seen) = (bytes(all), bytes(shown));
     let hidden = if sum > 0.0 { (sum - seen) / sum } else { 0.0 };
     json!({"rows": all.len() - shown.len(), "bytes_ratio": hidden, "problems": problems(all) - problems(shown)})
@@ -165,10 +142,6 @@ fn histogram(times: &Times) -> Histogram {
         p95_seconds: times.quantile(0.95),
         p99_seconds: times.quantile(0.99),
     }
-}
-
-pub(super) fn connections(node: &NodeView, query: &Query) -> Vec<Value> {
-    wanted_pairs(node, query).into_iter().filter_map(|row| connection(node, row)).collect()
 }
 
 /// Connections of a pair.
@@ -208,10 +181,6 @@ pub(crate) fn wanted_http<'a>(node: &'a NodeView, query: &'a Query) -> impl Iter
     rows.filter(move |row| query.wants_ends(&row.from, &row.to) && (!query.problems || has_errors(row)))
 }
 
-pub(super) fn drops(node: &NodeView, query: &Query) -> Vec<Value> {
-    wanted_drops(node, query).map(|row| drop_row(node, row)).collect()
-}
-
 /// A drop as the API has it.
 pub(super) fn drop_row(node: &NodeView, row: &DropRow) -> Value {
     let reading = &node.cached.reading;
@@ -224,10 +193,6 @@ pub(super) fn drop_row(node: &NodeView, row: &DropRow) -> Value {
     })
 }
 
-pub(super) fn answers(node: &NodeView, query: &Query) -> Vec<Value> {
-    wanted_answers(node, query).map(|row| answer(node, row)).collect()
-}
-
 /// Answers of DNS as the API has them.
 pub(super) fn answer(node: &NodeView, row: &AnswerRow) -> Value {
     let reading = &node.cached.reading;
@@ -235,10 +200,6 @@ pub(super) fn answer(node: &NodeView, row: &AnswerRow) -> Value {
         "name": row.name.as_deref(), "rcode": &*row.code, "from": &*row.from, "to": &*row.to, "error": row.is_error,
         "per_second": reading.rate(row.count), "total": row.count.total, "first_seen": time(row.first),
     })
-}
-
-pub(super) fn http(node: &NodeView, query: &Query) -> Vec<Value> {
-    wanted_http(node, query).map(|row| calls(node, row)).collect()
 }
 
 /// HTTP of a pair as the API has it.

@@ -55,6 +55,9 @@ pub(crate) struct Choice {
     pub(crate) hidden_problems: usize,
     /// Bytes of all pairs.
     pub(crate) bytes: u64,
+    /// Lines of the last map, by the names of their ends, that are below the cut now. They are
+    /// shown until they have been so for some refreshes.
+    pub(crate) below: BTreeSet<(Arc<str>, Arc<str>)>,
 }
 
 /// Chooses lines among pairs: problems first, then by bytes. With a `focus` only that workload,
@@ -95,21 +98,43 @@ pub(crate) fn choose(rows: &[&PairRow], focus: Option<&str>, placements: &Placem
     };
     // Stable, because it is fast for rows that are nearly sorted.
     candidates.sort_by(by_rank);
+    let (mut lines, mut hidden) = pick(&candidates);
+    let ends = |row: &PairRow| (Arc::clone(&row.from), Arc::clone(&row.to));
+    let is_shown = |row: &PairRow| placements.has_line(&row.from, &row.to);
+    choice.below = hidden.iter().filter(|row| is_shown(row)).map(|row| ends(row)).collect();
+    if choice.below.iter().any(|(from, to)| placements.stays(from, to)) {
+        // Lines that stay come before those that are new.
+        candidates.sort_by_key(|candidate| {
+            let (is_far, state, _) = rank(candidate);
+            (is_far, state, !placements.stays(&candidate.0.from, &candidate.0.to))
+        });
+        (lines, hidden) = pick(&candidates);
+    }
+    choice.lines = lines;
+    for row in hidden {
+        choice.hide(row);
+    }
+    choice
+}
+
+/// The lines that fit, in this order, and the pairs that do not.
+fn pick<'a>(candidates: &[(&'a PairRow, u64)]) -> (Vec<Line>, Vec<&'a PairRow>) {
+    let (mut lines, mut hidden) = (Vec::new(), Vec::new());
     let (mut boxes, mut problems) = (BTreeSet::new(), 0);
     for (row, _) in candidates {
         let is_problem = row.state.is_problem();
-        let is_full = choice.lines.len() >= MAX_LINES || is_problem && problems >= MAX_PROBLEMS;
+        let is_full = lines.len() >= MAX_LINES || is_problem && problems >= MAX_PROBLEMS;
         let (from, to) = (Node::of(&row.from, true), Node::of(&row.to, false));
         if is_full || boxes.len() + usize::from(!boxes.contains(&from)) + usize::from(!boxes.contains(&to)) > MAX_BOXES
         {
-            choice.hide(row);
+            hidden.push(*row);
             continue;
         }
         problems += usize::from(is_problem);
         boxes.extend([from.clone(), to.clone()]);
-        choice.lines.push(Line { from, to, state: row.state, bytes: row.bytes() });
+        lines.push(Line { from, to, state: row.state, bytes: row.bytes() });
     }
-    choice
+    (lines, hidden)
 }
 
 impl Choice {

@@ -13,6 +13,12 @@ const PLACE_TTL: Duration = Duration::from_mins(15);
 /// Time without a map after which the next one is laid out anew.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
 
+/// Refreshes in a row below the cut at which a line goes.
+const MAX_BELOW: u8 = 3;
+
+/// Time between two refreshes that are counted: samples are no closer.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(4);
+
 /// The most places of a layout: those of four maps.
 const MAX_PLACES: usize = 160;
 
@@ -24,8 +30,11 @@ const MAX_LAYOUTS: usize = 8;
 pub(crate) struct Placements {
     /// With the time that each was last shown.
     places: BTreeMap<Node, (Place, Duration)>,
-    /// Lines of the last map, by the names of their ends.
-    lines: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Lines of the last map, by the names of their ends, with the number of refreshes in a row in
+    /// which each was below the cut.
+    lines: BTreeMap<(Arc<str>, Arc<str>), u8>,
+    /// Time of the last refresh that was counted.
+    counted: Duration,
     /// Time of the last map.
     used: Duration,
 }
@@ -33,7 +42,25 @@ pub(crate) struct Placements {
 impl Placements {
     /// True if the last map had a line with these ends.
     pub(super) fn has_line(&self, from: &Arc<str>, to: &Arc<str>) -> bool {
-        !self.lines.is_empty() && self.lines.contains(&(Arc::clone(from), Arc::clone(to)))
+        !self.lines.is_empty() && self.lines.contains_key(&(Arc::clone(from), Arc::clone(to)))
+    }
+
+    /// True for a line of the last map that is shown on, also below the cut.
+    pub(super) fn stays(&self, from: &Arc<str>, to: &Arc<str>) -> bool {
+        let below = self.lines.get(&(Arc::clone(from), Arc::clone(to)));
+        below.is_some_and(|below| *below + 1 < MAX_BELOW)
+    }
+
+    /// Counts for how many refreshes lines are below the cut. All clients share a layout: what is
+    /// asked for within one interval is one refresh.
+    pub(crate) fn note_below(&mut self, below: &BTreeSet<(Arc<str>, Arc<str>)>, now: Duration) {
+        if now.saturating_sub(self.counted) < MIN_REFRESH_INTERVAL {
+            return;
+        }
+        self.counted = now;
+        for (ends, count) in &mut self.lines {
+            *count = if below.contains(ends) { count.saturating_add(1) } else { 0 };
+        }
     }
 
     /// Number of stored places.
@@ -50,7 +77,12 @@ impl Placements {
         }
         self.used = now;
         self.places.retain(|_, (_, shown)| now.saturating_sub(*shown) < PLACE_TTL);
-        self.lines = lines.iter().map(|line| (Arc::clone(&line.from.end), Arc::clone(&line.to.end))).collect();
+        let count = |ends: (Arc<str>, Arc<str>)| {
+            let below = self.lines.get(&ends).copied().unwrap_or(0);
+            (ends, below)
+        };
+        let ends = lines.iter().map(|line| (Arc::clone(&line.from.end), Arc::clone(&line.to.end)));
+        self.lines = ends.map(count).collect();
         let nodes = layout::nodes(lines);
         let mut places: BTreeMap<Node, Place> = nodes
             .iter()

@@ -81,6 +81,7 @@ fn views(page: &Page<'_>) -> Markup {
     let count = |state: State| reading.pairs.iter().filter(|row| row.state == state).count();
     let (passed, denied) = (count(State::Passed), count(State::Denied));
     let (failing, slow) = (count(State::Failing), count(State::Slow));
+    let changes = page.node.changes.recent(page.node.now.unix.as_secs());
     html! {
         ul {
             // A pair is found by way of the others.
@@ -94,6 +95,7 @@ fn views(page: &Page<'_>) -> Markup {
                         @if view == View::Connections && failing + slow > 0 {
                             " " (text::symbol(if failing > 0 { State::Failing } else { State::Slow })) " " (failing + slow)
                         }
+                        @if view == View::Changes && changes > 0 { " " span.muted { (changes) span.sr { " in the last hour" } } }
                     }
                 }
             }
@@ -156,6 +158,7 @@ pub(super) fn filter(page: &Page<'_>) -> Markup {
             label { input type="checkbox" name="problems" value="1" checked[query.problems]; " Problems only" }
             @for namespace in &query.namespaces { (hidden("ns", namespace)) }
             @for protocol in &query.protocols { (hidden("proto", protocol)) }
+            @for kind in &query.kinds { (hidden("kind", kind.label())) }
             @if query.bits { (hidden("unit", "bit")) }
             @match query.theme { Theme::Auto => {}, Theme::Light => (hidden("theme", "light")), Theme::Dark => (hidden("theme", "dark")) }
             @match query.window.as_secs() { 10 => (hidden("window", "10s")), 300 => (hidden("window", "5m")), _ => {} }

@@ -6,6 +6,7 @@
 
 mod agent;
 mod assets;
+mod changes;
 mod chart;
 mod empty;
 mod frame;
@@ -45,6 +46,7 @@ fn render(page: &Page<'_>) -> String {
         View::Connections => tables::connections(page),
         View::Dns => tables::dns(page),
         View::Http => tables::http(page),
+        View::Changes => changes::view(page),
         View::Agent => agent::view(page),
     };
     frame::page(page, &body).into_string()
@@ -63,7 +65,24 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 
 /// True if the client is a browser that wants to show a page.
 pub(super) fn is_wanted(request: &HttpRequest) -> bool {
-    request.headers().get(ACCEPT).is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")))
+    let accepted: Vec<&str> = request.headers().get_all(ACCEPT).filter_map(|accept| accept.to_str().ok()).collect();
+    prefers_html(&accepted)
+}
+
+/// True if HTML is accepted, and plain text is not preferred by name.
+fn prefers_html(accepted: &[&str]) -> bool {
+    let quality = |wanted: &str| {
+        let ranges = accepted.iter().flat_map(|header| header.split(','));
+        let mut qualities = ranges.filter_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            parts.next().filter(|kind| kind.eq_ignore_ascii_case(wanted))?;
+            let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+            Some(quality.map_or(1.0, |quality| quality.trim().parse::<f64>().unwrap_or(0.0)))
+        });
+        qualities.next().unwrap_or(0.0)
+    };
+    let html = quality("text/html");
+    html > 0.0 && html >= quality("text/plain")
 }
 
 /// The answer to `/` for a browser.

@@ -3,13 +3,16 @@
 use maud::{Markup, html};
 
 use super::view::{Page, View};
-use super::{chart, empty, frame, map, pairs, text};
+use super::{changes, chart, empty, frame, map, pairs, text};
 use crate::http::api::{ratio, wanted_pairs};
 use crate::http::ledger;
-use crate::readings::{Attention, PairRow, State, Trend};
+use crate::readings::{Attention, Measure, PairRow, State, Trend};
 
 /// Rows of "Needs a look".
 const MAX_ATTENTION_ROWS: usize = 6;
+
+/// Rows of the pairs with most bytes.
+const MOST: usize = 8;
 
 /// Rows of the pairs.
 const PAIRS: usize = 12;
@@ -22,6 +25,7 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
     html! {
         h1.sr { "Overview" }
         div.tiles id="tiles" data-live { (tiles(page)) }
+        div.overview {
         section.card id="attention" data-live {
             @if attention.is_empty() {
                 p.calm { span.check aria-hidden="true" { "✓" } " " b { "Nothing needs a look" } }
@@ -50,6 +54,44 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
                 }
             }
         }
+        section.card id="changes" data-live { (changes::card(page)) }
+        section.card id="most" data-live { (most(page)) }
+        }
+    }
+}
+
+/// The pairs with most bytes.
+fn most(page: &Page<'_>) -> Markup {
+    let Page { node, query, .. } = page;
+    let mut rows = wanted_pairs(node, query);
+    let size =
+        |row: &PairRow| std::cmp::Reverse((row.bytes(), row.out_bytes.total.saturating_add(row.back_bytes.total)));
+    let by_size = |one: &&PairRow, other: &&PairRow| {
+        size(one).cmp(&size(other)).then_with(|| (&one.from, &one.to).cmp(&(&other.from, &other.to)))
+    };
+    if rows.len() > MOST {
+        rows.select_nth_unstable_by(MOST, by_size);
+        rows.truncate(MOST);
+    }
+    rows.sort_by(by_size);
+    let bytes = |counted| text::bytes(node.rate(Measure::Traffic, counted), query.bits);
+    html! {
+        h2 { "Most bytes " a.all href={ "/pairs" (query.with_all(&[("sort", Some("-bytes")), ("focus", None), ("show", None)])) } { "All pairs" } }
+        div.scroll tabindex="0" role="region" aria-label="Most bytes" {
+            table {
+                caption.sr { "The pairs with most bytes" }
+                thead { tr { th scope="col" { "From, to" } th.num scope="col" { "Out" } th.num scope="col" { "Back" } } }
+                tbody {
+                    @for row in rows {
+                        tr {
+                            td { (text::pair(&row.from, &row.to, row.is_directed)) }
+                            td.num { (bytes(row.out_bytes)) }
+                            td.num { (bytes(row.back_bytes)) }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -65,12 +107,8 @@ fn switch(page: &Page<'_>) -> Markup {
     }
 }
 
-const TRAFFIC: empty::Metric = empty::Metric {
-    name: "traffic",
-    or: "connections",
-    measure: crate::readings::Measure::Traffic,
-    what: "Traffic is",
-};
+const TRAFFIC: empty::Metric =
+    empty::Metric { name: "traffic", or: "connections", measure: Measure::Traffic, what: "Traffic is" };
 
 fn item(page: &Page<'_>, of: &Attention) -> Markup {
     html! {

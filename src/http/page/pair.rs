@@ -70,6 +70,7 @@ fn connections(page: &Page<'_>, row: &PairRow) -> Markup {
                 dt { "Handshake" } dd {
                     (text::seconds(of.handshake.quantile(0.5))) " p50, " (text::seconds(of.handshake.quantile(0.95))) " p95"
                     @if let Some(usual) = row.usual_p95 { ", usually " (text::seconds(Some(usual))) }
+                    @if let Some(limit) = row.limit_p95 { ", over the limit of " (text::seconds(Some(limit))) }
                 }
                 dt { "Round trip" } dd { (text::seconds(of.round_trip.quantile(0.5))) " p50, " (text::seconds(of.round_trip.quantile(0.95))) " p95" }
                 dt { "Sent again" } dd { (text::per_second(reading.rate(of.sent_again))) }

@@ -110,6 +110,24 @@ fn many_pairs_are_bounded() {
     assert!(STYLE.text.len() < 20_000 && SCRIPT.text.len() < 6_000);
 }
 
+/// A page is for what accepts HTML by name, with a quality above nought and not below that of text.
+#[test]
+fn html_is_asked_for_by_name() {
+    for (accepted, is_wanted) in [
+        (&["text/html,application/xhtml+xml,*/*;q=0.8"][..], true),
+        (&["*/*"], false),
+        (&[], false),
+        (&["application/json, text/html;q=0"], false),
+        (&["text/plain;q=0.5, TEXT/HTML; Q=0.9"], true),
+        (&["text/plain, text/html;q=0.9"], false),
+        (&["application/json", "text/html"], true),
+        (&["x-text/html+json"], false),
+        (&["text/html;q=much"], false),
+    ] {
+        assert_eq!(prefers_html(accepted), is_wanted, "{accepted:?}");
+    }
+}
+
 /// Browsers are told that nothing comes from elsewhere, and a file's address changes with it.
 #[actix_web::test]
 async fn answers_are_guarded() {

@@ -47,14 +47,8 @@ pub(super) fn per_second(rate: Option<f64>) -> Markup {
 /// A duration in seconds.
 pub(super) fn seconds(value: Option<f64>) -> Markup {
     let Some(value) = value else { return absent() };
-    let (value, unit) = if value < 0.000_999_5 {
-        (value * 1e6, "µs")
-    } else if value < 0.9995 {
-        (value * 1e3, "ms")
-    } else {
-        (value, "s")
-    };
-    number(&scaled(value).0, unit)
+    let (digits, unit) = crate::display::duration(value, false);
+    number(&digits, &unit)
 }
 
 /// A share in per cent.
@@ -64,19 +58,8 @@ pub(super) fn percent(ratio: Option<f64>) -> Markup {
 
 /// A number of things: in full below 100,000.
 pub(super) fn count(value: f64) -> Markup {
-    if value >= 100_000.0 {
-        let (text, prefix) = scaled(value);
-        return number(&text, prefix);
-    }
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    number(&text, "")
+    let (text, prefix) = crate::display::count(value, ",");
+    number(&text, prefix)
 }
 
 /// [`count`] of a whole number.

@@ -13,12 +13,22 @@ pub(super) enum View {
     Connections,
     Dns,
     Http,
+    Changes,
     Agent,
 }
 
 impl View {
-    pub(super) const ALL: [Self; 8] =
-        [Self::Overview, Self::Pairs, Self::Pair, Self::Drops, Self::Connections, Self::Dns, Self::Http, Self::Agent];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Overview,
+        Self::Pairs,
+        Self::Pair,
+        Self::Drops,
+        Self::Connections,
+        Self::Dns,
+        Self::Http,
+        Self::Changes,
+        Self::Agent,
+    ];
 
     pub(super) fn path(self) -> &'static str {
         match self {
@@ -29,6 +39,7 @@ impl View {
             Self::Connections => "/connections",
             Self::Dns => "/dns",
             Self::Http => "/http",
+            Self::Changes => "/changes",
             Self::Agent => "/agent",
         }
     }
@@ -42,6 +53,7 @@ impl View {
             Self::Connections => "Connections",
             Self::Dns => "DNS",
             Self::Http => "HTTP",
+            Self::Changes => "Changes",
             Self::Agent => "Agent",
         }
     }

@@ -20,4 +20,5 @@ mod policy_changes;
 mod policy_naive;
 mod policy_table;
 mod policy_verdicts;
+mod recent;
 mod unreadable;
