@@ -16,6 +16,7 @@ mod metrics;
 mod node_view;
 mod origin;
 mod page;
+mod pods;
 mod query;
 mod scrape;
 mod snapshot;

@@ -13,6 +13,7 @@ use webb_metrics::expose::{self, Family};
 use super::changes::AllChanges;
 use super::explain::Explain;
 use super::map::{self, Choice, Layouts, Map};
+use super::pods::{self, PodsOfEnd};
 use super::query::Query;
 use super::scrape::Scrape;
 use crate::readings::{By, Counted, Form, History, Measure, Moment, PairRow, Reading, SampleStore, Trend, Watched};
@@ -88,6 +89,7 @@ pub(super) struct NodeView {
     pub(super) layouts: Arc<Mutex<Layouts>>,
     pub(super) history: Arc<Mutex<History>>,
     pub(super) changes: Arc<AllChanges>,
+    pub(super) names: Option<Arc<Explain>>,
 }
 
 /// Too many requests are rendered.
@@ -168,6 +170,7 @@ impl ViewCache {
             layouts: Arc::clone(&self.layouts),
             history: Arc::clone(&self.history),
             changes: Arc::new(changes),
+            names: names.clone(),
         }
     }
 
@@ -223,6 +226,11 @@ impl NodeView {
             *lock(&self.layouts).of(query.layout()) = placements;
         }
         (choice, drawn)
+    }
+
+    /// The pods of an end; none where it is neither a pod nor a workload, or nothing has names.
+    pub(super) fn pods(&self, end: &str) -> Option<PodsOfEnd> {
+        pods::of_end(self.names.as_ref()?, end)
     }
 
     /// The pair that a query names, by both its ends in either order.
@@ -300,7 +308,7 @@ pub(super) mod tests {
         of_reading(store, By::Label)
     }
 
-    fn of_reading(store: &readings::SampleStore, by: By) -> NodeView {
+    pub(crate) fn of_reading(store: &readings::SampleStore, by: By) -> NodeView {
         let watched = |measure| (measure, store.watched(measure), store.form(measure));
         let cached = CachedReading {
             number: store.number(),
@@ -323,6 +331,7 @@ pub(super) mod tests {
             layouts: Arc::default(),
             history: Arc::default(),
             changes: Arc::new(crate::http::changes::tests::example(of.unix.as_secs())),
+            names: Some(Arc::new(crate::http::pods::tests::names())),
         }
     }
 

@@ -92,6 +92,19 @@ impl Change {
     }
 }
 
+/// A pair that has become slow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slowed {
+    /// Who calls.
+    pub from: Arc<str>,
+    /// Who is called.
+    pub to: Arc<str>,
+    /// 95th percentile of its handshakes that is usual, in seconds; none if a limit is exceeded.
+    pub usual: Option<f64>,
+    /// The same over the last minute.
+    pub p95: f64,
+}
+
 /// The changes, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Changes {

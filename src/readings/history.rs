@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use webb_flow::hash::RandomState;
 
-use super::changes::QUIET;
+use super::changes::{QUIET, Slowed};
 use super::reading::Reading;
 use super::rows::PairRow;
 use super::state::State;
@@ -45,19 +45,6 @@ struct Point {
     bytes: f32,
     /// 95th percentile of its handshakes in seconds; NaN without any.
     p95: f32,
-}
-
-/// A pair that has become slow.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Slowed {
-    /// Who calls.
-    pub from: Arc<str>,
-    /// Who is called.
-    pub to: Arc<str>,
-    /// 95th percentile of its handshakes that is usual, in seconds; none if only a limit is exceeded.
-    pub usual: Option<f64>,
-    /// The same over the last minute.
-    pub p95: f64,
 }
 
 /// The last hour of the pairs that matter most.

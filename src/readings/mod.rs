@@ -21,8 +21,8 @@ mod store;
 mod totals;
 mod trend;
 
-pub use changes::{Change, ChangeKind, Figure, MAX_CHANGE_AGE, MAX_CHANGES};
-pub use history::{History, Slowed};
+pub use changes::{Change, ChangeKind, Figure, MAX_CHANGE_AGE, MAX_CHANGES, Slowed};
+pub use history::History;
 pub use measure::{Form, Measure};
 pub use moment::Moment;
 pub use reading::{Reading, Watched};

@@ -7,8 +7,7 @@ use std::time::Duration;
 use webb_metrics::expose::Snapshot;
 
 use super::begins::Begins;
-use super::changes::{Change, ChangeKind, Changes, Figure};
-use super::history::Slowed;
+use super::changes::{Change, ChangeKind, Changes, Figure, Slowed};
 use super::measure::{Form, Measure};
 use super::moment::Moment;
 use super::samples::{Sample, Samples};

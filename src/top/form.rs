@@ -30,6 +30,8 @@ pub(super) enum Form {
     Sum,
     /// A duration in seconds.
     Seconds,
+    /// The last minutes, as a small chart.
+    Trend,
     /// A figure, whose unit is beside it.
     Figure,
     /// A share.
@@ -98,7 +100,7 @@ impl Form {
             Self::Class(class) => share(sum(row, at, |of| of == class), sum(row, at, |_| true)),
             Self::Bytes | Self::Rate | Self::Count | Self::Seconds | Self::Share | Self::Figure => number(row, at),
             Self::Port => number(row, "/port"),
-            Self::End | Self::Word | Self::State | Self::Why | Self::What | Self::Since => None,
+            Self::End | Self::Word | Self::State | Self::Why | Self::What | Self::Since | Self::Trend => None,
         }
     }
 
@@ -116,6 +118,7 @@ impl Form {
             (Self::Port, None) => protocols(row, at),
             (Self::Why, _) => why(row),
             (Self::What, _) => what(row),
+            (Self::Trend, _) => trend(list(row, at), units.ascii),
             (Self::Since, _) => since(row, at, units.now),
             (_, None) => "-".to_owned(),
             (Self::Bytes, Some(value)) => joined(if units.bits { value * 8.0 } else { value }),
@@ -195,6 +198,25 @@ fn protocols(row: &Value, at: &str) -> String {
     if joined.is_empty() { "-".to_owned() } else { visible(&joined) }
 }
 
+/// Cells of a small chart.
+const TREND: usize = 11;
+
+/// The last minutes by heights of letters: each the largest of the values that it stands for.
+fn trend(values: &[Value], ascii: bool) -> String {
+    let values: Vec<f64> = values.iter().filter_map(Value::as_f64).collect();
+    let heights: Vec<char> = if ascii { "_.-=+*#@" } else { "▁▂▃▄▅▆▇█" }.chars().collect();
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let cells = values.chunks(values.len().div_ceil(TREND).max(1));
+    let height = |chunk: &[f64]| {
+        let value = chunk.iter().copied().fold(0.0, f64::max);
+        let share = if most > 0.0 { value / most } else { 0.0 };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of eight heights")]
+        let at = (share * 7.0).round() as usize;
+        heights.get(at).copied().unwrap_or(' ')
+    };
+    cells.map(height).collect()
+}
+
 /// What changed, behind the object that it is of.
 pub(super) fn what(row: &Value) -> String {
     visible(format!("{} {}", text(row, "/object"), text(row, "/text")).trim())
@@ -252,6 +274,12 @@ mod tests {
         ] {
             assert_eq!((form.shown(&row, at, &units).as_str(), form.base(&row, at).as_str()), (shown, base), "{at}");
         }
+        let trend = json!({"trend": [0, 7, 3.5, 7], "none": []});
+        assert_eq!(Form::Trend.shown(&trend, "/trend", &units), "▁█▅█");
+        assert_eq!(Form::Trend.shown(&trend, "/trend", &Units { ascii: true, ..units }), "_@+@");
+        assert_eq!(Form::Trend.shown(&trend, "/none", &units), "");
+        let long = json!({"trend": vec![1; 31]});
+        assert!(Form::Trend.shown(&long, "/trend", &units).chars().count() <= TREND);
         assert_eq!(Form::Bytes.shown(&row, "/bytes", &Units { bits: true, ..units }), "488M");
         assert_eq!(Form::Port.shown(&json!({"port": 443}), "/protocols", &units), "443");
     }

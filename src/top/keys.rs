@@ -165,7 +165,7 @@ fn restart(top: &mut Top, name: String, key: Key) -> Action {
 
 /// The next column, the largest first if it has numbers; none behind the last.
 fn next_sort(top: &mut Top) {
-    let columns = top.shown.view.columns;
+    let columns: Vec<_> = top.shown.view.sorting_columns().collect();
     let sort = top.shown.sort.as_ref();
     let at = sort.and_then(|(key, _)| columns.iter().position(|column| column.key == key));
     let next = columns.get(at.map_or(0, |at| at + 1));

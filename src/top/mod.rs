@@ -32,6 +32,6 @@ pub use views::Wanted;
 #[cfg(test)]
 pub(crate) fn sorts_of(view: &str) -> (&'static [&'static str], Vec<&'static str>) {
     let view = views::VIEWS.iter().find(|of| of.name == view);
-    let columns = view.into_iter().flat_map(|view| view.columns).map(|column| column.key);
+    let columns = view.into_iter().flat_map(views::View::sorting_columns).map(|column| column.key);
     (view.map_or(&[], |view| view.sorts), columns.collect())
 }

@@ -149,7 +149,7 @@ fn write_table(view: &View, start: &Start, answer: &Answer, out: &mut dyn Write)
 
 /// The lines of a table, its columns as wide as their widest value.
 fn lines(view: &View, table: &Table) -> Vec<String> {
-    let columns: Vec<_> = view.columns.iter().filter(|column| column.form != Form::State).collect();
+    let columns: Vec<_> = view.sorting_columns().filter(|column| column.form != Form::State).collect();
     let mut grid = vec![vec!["STATE".to_owned()]];
     if view.name == "agent" {
         grid = vec![vec!["LOOK".to_owned()]];

@@ -89,6 +89,7 @@ pub(super) const VIEWS: &[View] = &[
             column("p50", "p50", "HANDSHAKE_P50_S", "/handshake_p50_seconds", Form::Seconds, 8, 140),
             column("p95", "p95", "HANDSHAKE_P95_S", "/handshake_p95_seconds", Form::Seconds, 7, 0),
             column("drops", "DROPS", "DROPS_TOTAL", "/drops_total", Form::Count, 8, 140),
+            column("trend", "15 MIN", "TREND", "/trend", Form::Trend, 13, 160),
         ],
         identity: &["/from", "/to", "/port"],
         sorts: PAIR_SORTS,
@@ -292,9 +293,14 @@ impl View {
         parts.collect::<Vec<_>>().join(" ")
     }
 
+    /// The columns that rows are sorted by.
+    pub(super) fn sorting_columns(&self) -> impl Iterator<Item = &'static Column> {
+        self.columns.iter().filter(|column| column.form != Form::Trend)
+    }
+
     /// The column of this key.
-    pub(super) fn column(&self, key: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.key == key)
+    pub(super) fn column(&self, key: &str) -> Option<&'static Column> {
+        self.sorting_columns().find(|column| column.key == key)
     }
 
     /// True if rows are wanted by a column that the agent does not sort by.
@@ -355,7 +361,7 @@ impl Wanted {
     pub(super) fn sort_by(&mut self, view: &View, text: &str) -> Result<(), String> {
         let (key, descends) = text.strip_prefix('-').map_or((text, false), |key| (key, true));
         if view.column(key).is_none() && !view.sorts.contains(&key) {
-            let columns = view.columns.iter().map(|column| column.key);
+            let columns = view.sorting_columns().map(|column| column.key);
             let others = view.sorts.iter().copied().filter(|key| view.column(key).is_none());
             let known: Vec<_> = columns.chain(others).collect();
             return Err(format!(

@@ -19,6 +19,7 @@ pub(super) fn fields(node: &NodeView, query: &Query) -> Vec<(&'static str, Value
     vec![
         ("pair", json!(rows::pair(node, row))),
         ("trend", json!(node.chart(row))),
+        ("ends", json!({"from": node.pods(&row.from), "to": node.pods(&row.to)})),
         ("connections", json!(rows::connection(node, row))),
         ("drops", drops.map(|of| rows::drop_row(node, of)).collect()),
         ("dns", answers.map(|of| rows::answer(node, of)).collect()),

@@ -63,6 +63,9 @@ pub(super) struct Pair<'a> {
     first_seen: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<String>,
+    /// Bytes a second in the last quarter of an hour, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trend: Vec<f64>,
 }
 
 /// The pairs that a query wants, in its order.
@@ -107,6 +110,7 @@ pub(super) fn pair<'a>(node: &'a NodeView, row: &'a PairRow) -> Pair<'a> {
         handshake_limit_p95_seconds: row.limit_p95,
         first_seen: time(row.first),
         last_seen: time(row.last),
+        trend: node.chart(row).into_iter().map(|rate| (rate * 10.0).round() / 10.0).collect(),
     }
 }
 

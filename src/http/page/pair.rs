@@ -1,5 +1,7 @@
 //! All about one pair.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
 use super::view::Page;
@@ -29,6 +31,8 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
                 section.card id="of-connections" data-live { (connections(page, row)) }
                 section.card id="policy" data-live { (policy(page, row)) }
                 section.card id="layer7" data-live { (layer7(page, row)) }
+                section.card id="from" data-live { (end(page, "From", &row.from)) }
+                section.card id="to" data-live { (end(page, "To", &row.to)) }
             }
             section.card id="take" data-live { (take_along(page, row)) }
         }
@@ -108,6 +112,42 @@ fn policy(page: &Page<'_>, row: &PairRow) -> Markup {
             }
         }
     }
+}
+
+/// The pods of an end, where they run, and what selects them.
+fn end(page: &Page<'_>, which: &str, end: &str) -> Markup {
+    let list = |names: &BTreeSet<String>| {
+        html! {
+            @for (at, name) in names.iter().enumerate() { @if at > 0 { ", " } bdi { (text::visible(name)) } }
+            @if names.is_empty() { span.muted { "none" } }
+        }
+    };
+    html! {
+        h2 { (which) " " (text::name(end)) }
+        @match page.node.pods(end) {
+            Some(of) => {
+                dl {
+                    @for pod in &of.pods {
+                        dt { "Pod" }
+                        dd { a href={ "/pods/" (path(&pod.pod)) } { (text::name(&pod.pod)) } " on " bdi { (text::visible(&pod.node)) } }
+                    }
+                    dt { "Policies for ingress" } dd { (list(&of.ingress_policies)) }
+                    dt { "Policies for egress" } dd { (list(&of.egress_policies)) }
+                    @if !of.services.is_empty() { dt { "Services" } dd { (list(&of.services)) } }
+                }
+                @if of.count > of.pods.len() { p.muted { (of.count - of.pods.len()) " more pods." } }
+                p.muted { "Policies are those that select one of these pods now. Which one decided is in no metric: " code { "webb observe" } " has it, for each flow." }
+            }
+            None => p.muted { "No pod or workload is known by this name." },
+        }
+    }
+}
+
+/// A name in a path.
+fn path(name: &str) -> String {
+    let mut path = String::new();
+    crate::http::query::encode(&mut path, name);
+    path
 }
 
 fn layer7(page: &Page<'_>, row: &PairRow) -> Markup {
