@@ -40,7 +40,6 @@ mod mesh_cluster;
 mod missing_nodes;
 mod names_only;
 mod networks;
-mod node_objects;
 mod node_pods;
 mod object;
 mod other;
