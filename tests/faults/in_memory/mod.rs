@@ -114,12 +114,8 @@ fn built(metrics: &str, limits: Limits, others: OtherLanes) -> InMemoryPipeline 
         looks: Looks::default(),
     };
     let current = dynamic(metrics);
-    let (fleet, lanes) = Fleet::start(
-        factory,
-        current.metrics.iter().map(|listed| &listed.config),
-        commands.clone(),
-        others,
-    );
+    let (fleet, lanes) =
+        Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone(), others);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
     let pod = Endpoint::new(index::EndpointKind::Pod, true, &spec);
