@@ -123,5 +123,6 @@ CHANGES = [
     ("(webb_output_waiting_records) > 0", "(webb_output_waiting_records) > 10"),
     ("timestamp_seconds > 900", "timestamp_seconds > 9000"),
     ("timestamp_seconds > 900", "timestamp_seconds > 9"),
+    ("refused|too_large|queue_full", "delivered|too_large|queue_full"),
     ("webb_agent_metrics_panics_total[15m]) > 0", "webb_agent_metrics_panics_total[15m]) > 10"),
 ]

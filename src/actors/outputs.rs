@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use actix::Addr;
 use webb_flow::fault::{Component, Components};
@@ -16,6 +17,11 @@ use super::thread_supervisor::ThreadSupervisor;
 use super::{Directory, Finish, output};
 use crate::exports::{self, OutputsFile};
 use crate::pipeline::{RollupState, WantedRollups};
+
+/// Interval in which the rollups are asked whether they have taken up a change, and the longest
+/// wait for that.
+const TAKEN_UP_EVERY: Duration = Duration::from_millis(10);
+const TAKEN_UP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Shared parts that each output is built with.
 #[derive(Debug, Clone)]
@@ -71,6 +77,15 @@ impl Outputs {
             .map(|(_, member)| member)
             .collect();
         self.offer_to(wanted);
+        // What is open goes to the outputs that leave.
+        let taken_up = async {
+            while !self.rollups.has_taken_up() {
+                tokio::time::sleep(TAKEN_UP_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(TAKEN_UP_LIMIT, taken_up).await.is_err() {
+            tracing::warn!("the rollups have not taken up the change of outputs in time");
+        }
         futures::future::join_all(leaving.into_iter().map(|member| self.end(member))).await;
         let mut failed = None;
         for wanted in &wanted.outputs {
@@ -120,7 +135,7 @@ impl Outputs {
                 .filter(|member| *member.output.config() == wanted.config)
                 .map(|member| Arc::clone(&member.output))
         };
-        let outputs = wanted.outputs.iter().filter(|output| output.rollups).filter_map(running).collect();
+        let outputs = wanted.outputs.iter().filter_map(running).collect();
         self.rollups.want(WantedRollups { settings: wanted.rollups, outputs });
     }
 

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use webb_metrics::dynamic::Findings;
 use webb_metrics::dynamic::tree::{Node, Value};
-use webb_otlp::{
-    BatchConfig, Encoding, Environment, OutputConfig, Protocol, RetryConfig, SpoolConfig, Stream, TlsConfig,
-};
+use webb_otlp::{BatchConfig, Encoding, Environment, OutputConfig, Protocol, RetryConfig, SpoolConfig, TlsConfig};
 use webb_rollup::Keys;
 use webb_settings::{Mark, Origin, Problem, Problems, SourceFile};
 
@@ -39,8 +37,6 @@ pub struct OutputsFile {
 pub struct Output {
     /// How to reach it.
     pub config: OutputConfig,
-    /// Whether it gets rows.
-    pub rollups: bool,
     /// Place in the file.
     pub mark: Mark,
 }
@@ -125,46 +121,29 @@ fn shares_spool(one: &OutputConfig, other: &OutputConfig) -> bool {
 }
 
 fn read_output(values: &mut Values<'_>, node: &Node) -> Output {
-    let [
-        name,
-        endpoint,
-        protocol,
-        insecure,
-        streams,
-        compression,
-        headers,
-        tls,
-        timeout,
-        batch,
-        in_flight,
-        retry,
-        queue,
-        spool,
-    ] = values.fields(
-        Some(node),
-        "an output",
-        [
-            "name",
-            "endpoint",
-            "protocol",
-            "insecure",
-            "streams",
-            "compression",
-            "headers_directory",
-            "tls",
-            "timeout",
-            "batch",
-            "in_flight",
-            "retry",
-            "queue",
-            "spool",
-        ],
-    );
+    let [name, endpoint, protocol, insecure, compression, headers, tls, timeout, batch, in_flight, retry, queue, spool] =
+        values.fields(
+            Some(node),
+            "an output",
+            [
+                "name",
+                "endpoint",
+                "protocol",
+                "insecure",
+                "compression",
+                "headers_directory",
+                "tls",
+                "timeout",
+                "batch",
+                "in_flight",
+                "retry",
+                "queue",
+                "spool",
+            ],
+        );
     let config = OutputConfig::named(&values.text(name, "name").unwrap_or_default());
     let protocols = [("grpc", Protocol::Grpc), ("http/protobuf", Protocol::HttpProtobuf)];
     let encodings = Encoding::ALL.map(|encoding| (encoding.label(), encoding));
-    let of_streams = Stream::ALL.map(|stream| (stream.label(), stream));
-    let streams = values.choices(streams, "streams", &of_streams);
     let timeouts = (Duration::from_millis(100), Duration::from_mins(10), false);
     let config = OutputConfig {
         endpoint: values.text(endpoint, "endpoint"),
@@ -182,8 +161,7 @@ fn read_output(values: &mut Values<'_>, node: &Node) -> Output {
         spool: read_spool(values, spool),
         ..config
     };
-    let rollups = streams.is_none_or(|streams| streams.contains(&Stream::Rollups));
-    Output { config, rollups, mark: node.mark }
+    Output { config, mark: node.mark }
 }
 
 fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
@@ -199,14 +177,13 @@ fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
 }
 
 fn read_batch(values: &mut Values<'_>, node: Option<&Node>, defaults: BatchConfig) -> BatchConfig {
-    let [records, bytes, linger] = values.fields(node, "batch", ["max_records", "max_bytes", "linger"]);
-    let lingers = (Duration::from_millis(10), Duration::from_mins(1), false);
+    let [records, bytes] = values.fields(node, "batch", ["max_records", "max_bytes"]);
     let records = values.number(records, "max_records", defaults.max_records.into(), (1, 100_000));
     let bytes = values.bytes(bytes, "max_bytes", defaults.max_bytes as u64, (64 * KIB, 32 * MIB));
     BatchConfig {
         max_records: u32::try_from(records).unwrap_or(u32::MAX),
         max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-        linger: values.duration(linger, "linger", defaults.linger, lingers),
+        ..defaults
     }
 }
 
@@ -255,22 +232,22 @@ mod tests {
         let [output] = &short.outputs[..] else { panic!("{short:?}") };
         let expected =
             OutputConfig { endpoint: Some("https://otel.example:4317".into()), ..OutputConfig::named("main") };
-        assert_eq!((&output.config, output.rollups), (&expected, true));
+        assert_eq!(output.config, expected);
 
         let long = read(
             "rollups: {window: 5m, max_rows: 500, keys: [zone, pod], histograms: false}\n\
              otlp:\n\
              - name: main\n  endpoint: http://collector:4318\n  insecure: true\n  protocol: http/protobuf\n  \
-             streams: [flows]\n  compression: zstd\n  headers_directory: /etc/webb/headers\n  timeout: 3s\n  \
+             compression: zstd\n  headers_directory: /etc/webb/headers\n  timeout: 3s\n  \
              tls: {ca_file: /a, cert_file: /b, key_file: /c, server_name: d, insecure_skip_verify: true}\n  \
-             batch: {max_records: 10, max_bytes: 1MiB, linger: 1s}\n  in_flight: 4\n  retry: {min: 2s, max: 3s}\n  \
+             batch: {max_records: 10, max_bytes: 1MiB}\n  in_flight: 4\n  retry: {min: 2s, max: 3s}\n  \
              queue: {max_bytes: 2MiB}\n  spool: {directory: /spool, max_bytes: 8MiB, max_age: 1h, fsync: true}\n",
         )
         .unwrap();
         assert_eq!((long.rollups.window, long.rollups.max_rows), (Duration::from_mins(5), 500));
         assert_eq!(long.rollups.keys, Keys { zone: true, service: false, policy: false, pod: true });
-        let [Output { config, rollups, .. }] = &long.outputs[..] else { panic!("{long:?}") };
-        assert!(!rollups && !long.rollups.histograms && config.insecure);
+        let [Output { config, .. }] = &long.outputs[..] else { panic!("{long:?}") };
+        assert!(!long.rollups.histograms && config.insecure);
         assert_eq!((config.protocol, config.compression), (Some(Protocol::HttpProtobuf), Some(Encoding::Zstd)));
         assert_eq!((config.batch.max_records, config.batch.max_bytes, config.in_flight), (10, 1 << 20, 4));
         let spool = config.spool.as_ref().unwrap();
@@ -298,7 +275,6 @@ mod tests {
             ("rollups: {max_rows: 5}\n", "max_rows: expected a number from 100 to 1000000"),
             ("otlp:\n- endpoint: https://a\n", "name: expected 1 to 63 letters"),
             ("otlp:\n- {name: a, endpoint: 'http://a'}\n", "insecure"),
-            ("otlp:\n- {name: a, endpoint: 'https://a', streams: [rows]}\n", "streams: expected rollups, flows"),
             ("otlp:\n- {name: a, endpoint: 'https://a', spool: {}}\n", "spool: expected a `directory`"),
             (
                 "otlp:\n- {name: a, endpoint: 'https://a'}\n- {name: a, endpoint: 'https://b'}\n",

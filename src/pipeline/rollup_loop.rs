@@ -7,7 +7,8 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,9 @@ pub struct RollupState {
     lane: Arc<Lane>,
     site: RollupSite,
     wanted: ArcSwap<WantedRollups>,
+    /// Changes of it, and those that the thread has taken up.
+    wants: AtomicU64,
+    taken: AtomicU64,
     work: Mutex<Work>,
     figures: Figures,
 }
@@ -106,6 +110,8 @@ struct Work {
     /// Place of this node in the requests.
     place: Place,
     index: Arc<Index>,
+    /// Unix time at which the last window ended.
+    last_ns: Option<u64>,
     /// Time at which the rows of the last window are sent.
     flush_at: Option<Instant>,
     current: Option<Arc<Batch>>,
@@ -127,11 +133,14 @@ impl RollupState {
             wanted: Arc::default(),
             place: Place::default(),
             index: Arc::default(),
+            last_ns: None,
             flush_at: None,
             current: None,
             position: 0,
         };
-        Self { lane, site, wanted: ArcSwap::default(), work: Mutex::new(work), figures: Figures::default() }
+        let (wants, taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (wanted, work) = (ArcSwap::default(), Mutex::new(work));
+        Self { lane, site, wanted, wants, taken, work, figures: Figures::default() }
     }
 
     /// The lane that flows come from.
@@ -142,7 +151,14 @@ impl RollupState {
     /// Sets what is wanted from now on.
     pub fn want(&self, wanted: WantedRollups) {
         self.wanted.store(Arc::new(wanted));
+        self.wants.fetch_add(1, Release);
         self.lane.waker().wake();
+    }
+
+    /// True once the thread has taken up what is wanted, and has handed the rows that were open to
+    /// the outputs of before.
+    pub fn has_taken_up(&self) -> bool {
+        self.taken.load(Acquire) == self.wants.load(Acquire)
     }
 
     /// What became of the flows so far.
@@ -180,6 +196,7 @@ impl RollupState {
 
     /// Takes up a change of what is wanted, ends a window that is over, and sends what is due.
     fn turn(&self, work: &mut Work, now_ns: u64) {
+        let wants = self.wants.load(Acquire);
         let wanted = self.wanted.load_full();
         if !Arc::ptr_eq(&wanted, &work.wanted) {
             if !wanted.is_on() {
@@ -188,30 +205,39 @@ impl RollupState {
             }
             work.flush();
             work.wanted = wanted;
-            self.make_feeds(work);
             if work.wanted.is_on() && work.windows.is_none() {
-                work.begin(now_ns);
-                work.say_gap(None, now_ns);
+                self.begin_instance(work, now_ns);
+            } else {
+                self.make_feeds(work);
             }
         }
+        self.taken.store(wants, Release);
         let closing = work.windows.as_mut().and_then(|windows| windows.advance(now_ns));
         if let Some(closing) = closing {
             self.close(work, closing.window, now_ns);
-            if closing.is_last_of_instance {
+            if closing.is_last_of_instance || work.settings != work.wanted.settings {
                 work.flush();
-                work.instance = new_instance();
-                work.encoder.set_instance(work.instance);
-                self.make_feeds(work);
-                work.say_gap(Some(closing.window.end_ns()), now_ns);
-            }
-            if work.settings != work.wanted.settings {
-                work.begin(now_ns);
+                self.begin_instance(work, now_ns);
             }
             work.flush_at.get_or_insert_with(|| Instant::now() + spread(&self.site.node, closing.window.seconds));
         }
         if work.flush_at.is_some_and(|at| Instant::now() >= at) {
             work.flush();
         }
+    }
+
+    /// Begins a window with the wanted settings as another instance: its start may be that of a
+    /// window that was sent, and two rows of one key must not become one. No row is open.
+    fn begin_instance(&self, work: &mut Work, now_ns: u64) {
+        work.instance = new_instance();
+        work.encoder.set_instance(work.instance);
+        self.make_feeds(work);
+        work.settings = work.wanted.settings;
+        work.rollups.apply(work.settings);
+        work.windows = Some(Windows::new(work.settings.window, now_ns));
+        let gap = work.encoder.gap(work.last_ns, now_ns);
+        add_to_all(&mut work.feeds, gap);
+        work.flush();
     }
 
     /// Sends the rows of the window that is open, which is not over.
@@ -232,6 +258,7 @@ impl RollupState {
         let Work { rollups, encoder, feeds, .. } = work;
         let lost = self.lane.skipped() + self.figures.panicked.load(Relaxed);
         encoder.window(window, rollups, lost, now_ns, |record| add_to_all(feeds, record));
+        work.last_ns = Some(now_ns.min(window.end_ns()));
         self.figures.windows.fetch_add(1, Relaxed);
         self.publish(work);
     }
@@ -251,18 +278,6 @@ impl Work {
         for feed in &mut self.feeds {
             complain(feed.flush());
         }
-    }
-
-    /// Says that nothing is known of the time before, since `last_ns` if that is known.
-    fn say_gap(&mut self, last_ns: Option<u64>, now_ns: u64) {
-        add_to_all(&mut self.feeds, self.encoder.gap(last_ns, now_ns));
-    }
-
-    /// Begins a window with the wanted settings. No row is open.
-    fn begin(&mut self, now_ns: u64) {
-        self.settings = self.wanted.settings;
-        self.rollups.apply(self.settings);
-        self.windows = Some(Windows::new(self.settings.window, now_ns));
     }
 
     /// Longest wait for the next batch.

@@ -7,7 +7,7 @@
 //! | gRPC 2; HTTP 500 | to be sent again, a few times |
 //! | gRPC 8 or 11 about the size; HTTP 413 | to be sent in halves |
 //! | gRPC 12 or 13 about the encoding; HTTP 415 | to be sent in another encoding |
-//! | gRPC 7, 16; HTTP 401, 403 | to be sent again if the headers have changed |
+//! | gRPC 7, 16; HTTP 401, 403 | to be sent again while headers are those of files |
 //! | any other | refused |
 //!
 //! RESOURCE_EXHAUSTED is to be sent again without `RetryInfo` too: a collector that is short of

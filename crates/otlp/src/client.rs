@@ -192,6 +192,9 @@ impl<'a> Client<'a> {
             _ => {}
         }
         let text = |name| head.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        if (200..300).contains(&status) && text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
+            return Err(Fault::connection("a web page answers, which is no receiver of OTLP: a login page, perhaps"));
+        }
         Ok(Answer::http(status, text(RETRY_AFTER), text(LOCATION), &read.bytes))
     }
 

@@ -221,7 +221,12 @@ impl<'a> Delivery<'a> {
             Verdict::Encoding if self.output.state().encoding != flight.request.encoding => {
                 self.store.release(flight.id);
             }
-            Verdict::Login if self.client.poll_headers() && !self.store.doubt(flight.id, FEW) => {
+            // A login may come with the next change of its Secret, which takes a minute to arrive.
+            Verdict::Login if self.output.resolved.headers_directory.is_some() => {
+                self.of_requests = self.refusal(answer);
+                if !self.client.poll_headers() {
+                    self.pace.failed(flight.epoch, None, now);
+                }
                 self.store.release(flight.id);
             }
             Verdict::Encoding | Verdict::Login | Verdict::Refused => {

@@ -77,6 +77,10 @@ fn read(directory: &Path) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
             return Err(format!("{} has more than {MAX_HEADERS} headers", directory.display()));
         }
     }
+    if paths.is_empty() {
+        // A Secret that is not there yet is an empty directory.
+        return Err(format!("{} has no headers", directory.display()));
+    }
     paths.sort();
     paths.iter().map(|path| header(path)).collect()
 }
@@ -119,7 +123,7 @@ mod tests {
         let mut headers = Headers::new(Vec::new(), Some(path("none")));
         assert!(applied(&mut headers).unwrap_err().contains("cannot read the headers"));
         let mut headers = Headers::new(Vec::new(), Some(directory.path().to_owned()));
-        assert_eq!(applied(&mut headers), Ok(vec![]));
+        assert!(applied(&mut headers).unwrap_err().contains("has no headers"));
         fs::write(path("Authorization"), "Bearer secret\n").unwrap();
         fs::write(path(".hidden"), "x").unwrap();
         fs::create_dir(path("..data")).unwrap();
@@ -136,7 +140,7 @@ mod tests {
         }
         assert_eq!(applied(&mut headers), Ok(vec!["authorization=Bearer secret".to_owned()]));
         fs::remove_file(path("Authorization")).unwrap();
-        assert_eq!(headers.reload(), Ok(true));
-        assert_eq!(applied(&mut headers), Ok(vec![]));
+        assert!(headers.reload().unwrap_err().contains("has no headers"));
+        assert_eq!(applied(&mut headers), Ok(vec!["authorization=Bearer secret".to_owned()]));
     }
 }

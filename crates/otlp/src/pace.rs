@@ -89,7 +89,8 @@ impl Pace {
         (self.is_outage, self.ramp) = (true, None);
         if epoch == self.epoch {
             self.epoch += 1;
-            let wait = after.map_or_else(|| random(self.limit), |after| after.min(self.retry.max));
+            // A receiver that asks for no wait at all is not sent to without one.
+            let wait = after.unwrap_or_default().min(self.retry.max).max(random(self.limit));
             self.limit = (self.limit * 2).min(self.retry.max);
             self.paused_until = Some(now + wait);
         }

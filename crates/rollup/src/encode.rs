@@ -143,6 +143,8 @@ impl Encoder {
             _ => Severity::Info,
         };
         let mut hasher = [DefaultHasher::new(), DefaultHasher::new()];
+        let [_, other] = &mut hasher;
+        other.write_u8(1);
         let attributes = self.record.begin(&head(ROLLUP, severity, window, now_ns));
         attributes.count("webb.window.seconds", window.seconds);
         write_key(attributes, key, &mut |part| {
@@ -173,6 +175,7 @@ fn uid(instance: u128, window: Window, key: impl Fn(&mut DefaultHasher)) -> Stri
         hasher.write_u8(salt);
         hasher.write_u128(instance);
         hasher.write_u64(window.start);
+        hasher.write_u64(window.seconds);
         key(&mut hasher);
         hasher.finish()
     };

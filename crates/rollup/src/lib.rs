@@ -23,7 +23,7 @@ mod window;
 
 use webb_flow::fault::inject;
 use webb_flow::sym::Sym;
-use webb_flow::{Extra, Flow, Sort, Verdict};
+use webb_flow::{EndpointId, Extra, Flow, Sort, Verdict};
 use webb_index::policy::PolicyName;
 use webb_index::{End, Flows, Index};
 
@@ -126,8 +126,13 @@ impl Rollups {
         call: Call,
         share: Share,
     ) -> u32 {
-        let place = self.rows.place(&self.row_key(flow, extra, index, call, share));
-        self.cache.insert(key, place);
+        let row = self.row_key(flow, extra, index, call, share);
+        let place = self.rows.place(&row);
+        // Which policy denies an address of the world depends on the address, which has no number.
+        let is_of_address = row.policy.is_some() && [flow.source, flow.destination].iter().any(|end| !is_pod(*end));
+        if !is_of_address {
+            self.cache.insert(key, place);
+        }
         place
     }
 
@@ -174,6 +179,11 @@ impl Rollups {
     pub fn totals(&self) -> Totals {
         self.totals
     }
+}
+
+/// True for an end whose number says all of it.
+fn is_pod(id: EndpointId) -> bool {
+    matches!(id.sort(), Sort::Local | Sort::Remote)
 }
 
 /// True if the flow is the one to sum ([`Index::is_primary`]). A dropped attempt is an event at

@@ -150,11 +150,13 @@ fn headers_are_renewed() {
         ten(&running);
         assert_eq!(running.settled().delivered, 20);
         assert_eq!(receiver.came().len(), 3);
-        // Without a change it is final.
+        // Without a change it waits for one.
         receiver.rules().login = Some("Bearer secret-3".to_owned());
         ten(&running);
+        running.has_problem(if receiver.came()[0].path == "/v1/logs" { "401" } else { "UNAUTHENTICATED" });
+        fs::write(&file, "Bearer secret-3\n").unwrap();
         let ledger = running.settled();
-        assert_eq!((ledger.delivered, ledger.dropped(Loss::Refused)), (20, 10));
+        assert_eq!((ledger.delivered, ledger.dropped(Loss::Refused)), (30, 0));
         let shown = format!("{:?} {:?}", running.output, running.owner.problems.lock().unwrap());
         assert!(!shown.contains("secret"), "{shown}");
     }
