@@ -213,7 +213,7 @@ impl<'a> Delivery<'a> {
                     self.refusal(answer),
                     self.output.limits().0.label()
                 );
-                // Google's server refuses all others on a connection that had an unknown one.
+                // Google's server refuses any other on a connection that had an unknown one.
                 self.client.forget_connections();
                 self.store.release(flight.id);
             }
