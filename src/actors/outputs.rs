@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use webb_flow::fault::{Component, Components};
-use webb_otlp::{Environment, Output, OutputConfig};
+use webb_otlp::{Environment, Loss, Output, OutputConfig, Stream};
 
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
@@ -104,6 +104,12 @@ impl Outputs {
     pub async fn finish(&self) {
         let members: Vec<Member> = self.held().values().cloned().collect();
         futures::future::join_all(members.iter().map(finish)).await;
+        for member in members {
+            let lost = close(&member.output);
+            if lost > 0 {
+                tracing::warn!(output = %member.output.config().name, "{lost} records were not delivered, and are lost");
+            }
+        }
     }
 
     fn start(&self, wanted: &exports::Output) -> Result<(), String> {
@@ -121,7 +127,11 @@ impl Outputs {
 
     async fn end(&self, member: Member) {
         finish(&member).await;
-        member.output.close();
+        let lost = close(&member.output);
+        if lost > 0 {
+            let output = &member.output.config().name;
+            tracing::warn!(output = %output, "{lost} records that waited are lost: the output has changed or is gone");
+        }
         if self.factory.components.remove(&member.component) {
             self.factory.directory.remove(member.component.name());
         }
@@ -142,6 +152,12 @@ impl Outputs {
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Closes an output, and returns how many records were lost by that.
+fn close(output: &Output) -> u64 {
+    output.close();
+    Stream::ALL.into_iter().map(|stream| output.figures().ledger(stream).dropped(Loss::Shutdown)).sum()
 }
 
 async fn finish(member: &Member) {

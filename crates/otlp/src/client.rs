@@ -121,6 +121,11 @@ impl<'a> Client<'a> {
         self.headers.borrow_mut().reload().unwrap_or(false)
     }
 
+    /// A text without the values of headers.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        self.headers.borrow().mask(text)
+    }
+
     /// Sends a request, and reads the answer.
     ///
     /// # Errors

@@ -244,7 +244,8 @@ impl<'a> Delivery<'a> {
     }
 
     fn refusal(&self, answer: &Answer) -> String {
-        format!("{} answers {answer}", self.output.resolved.target)
+        // A receiver may repeat what it was sent.
+        format!("{} answers {}", self.output.resolved.target, self.client.mask(&answer.to_string()))
     }
 
     fn taken(&mut self, flight: &Flight, rejected: u32, text: &str, now: Instant) {
@@ -255,9 +256,11 @@ impl<'a> Delivery<'a> {
         if (rejected > 0 || !text.is_empty()) && self.may_log(Line::Warning, now) {
             tracing::warn!(
                 output = self.output.config.name,
-                "{} has rejected {rejected} of {} records: {text}",
+                "{} has rejected {} of {} records: {}",
                 self.output.resolved.target,
-                flight.request.records
+                rejected.min(flight.request.records),
+                flight.request.records,
+                self.client.mask(text)
             );
         }
     }
@@ -287,6 +290,7 @@ impl<'a> Delivery<'a> {
             self.store.replace(flight.id, halves.into());
             return;
         }
+        self.output.state().forget_limit(self.output.config.batch.max_bytes);
         self.store.drop(flight.id, Loss::TooLarge);
         if self.may_log(Line::Refusal, now) {
             tracing::warn!(

@@ -18,6 +18,9 @@ const MAX_VALUE_BYTES: u64 = 16 << 10;
 const OWN: [&str; 7] =
     ["connection", "content-encoding", "content-length", "content-type", "host", "te", "transfer-encoding"];
 
+/// Bytes of a value that is masked, at least: a shorter one is in many words.
+const SHORTEST_SECRET: usize = 4;
+
 /// The headers in use.
 pub(crate) struct Headers {
     directory: Option<PathBuf>,
@@ -48,6 +51,14 @@ impl Headers {
         let is_same = self.ready && values == self.values;
         (self.values, self.ready) = (values, true);
         Ok(!is_same)
+    }
+
+    /// A text with `***` in the place of each value, and of the last word of each: that of
+    /// `Bearer TOKEN` is the secret.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        let values = self.values.iter().filter_map(|(_, value)| value.to_str().ok());
+        let parts = values.flat_map(|value| [Some(value), value.split_whitespace().next_back()]).flatten();
+        parts.filter(|part| part.len() >= SHORTEST_SECRET).fold(text.to_owned(), |text, part| text.replace(part, "***"))
     }
 
     /// Puts the headers into those of a request.
@@ -130,6 +141,8 @@ mod tests {
         assert_eq!(headers.reload(), Ok(true));
         assert_eq!(headers.reload(), Ok(false));
         assert_eq!(applied(&mut headers), Ok(vec!["authorization=Bearer secret".to_owned()]));
+        let masked = headers.mask("refused: {\"authorization\": \"Bearer secret\"}, secret of nobody");
+        assert_eq!(masked, "refused: {\"authorization\": \"***\"}, *** of nobody");
         let shown = format!("{headers:?}");
         assert!(shown.contains("***") && !shown.contains("secret"), "{shown}");
         for (name, content) in [("te", "x"), ("grpc-timeout", "x"), ("a b", "x"), ("empty", ""), ("x", "sec\0ret")] {

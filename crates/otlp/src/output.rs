@@ -89,6 +89,11 @@ impl State {
     pub(crate) fn limit(&mut self, max_bytes: usize) {
         self.max_bytes = self.max_bytes.min(max_bytes);
     }
+
+    /// Forgets what was learned of the sizes that the receiver takes: it takes no record at all.
+    pub(crate) fn forget_limit(&mut self, configured: usize) {
+        self.max_bytes = configured;
+    }
 }
 
 impl Output {

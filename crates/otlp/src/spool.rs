@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::config::SpoolConfig;
 use crate::encoding::Encoding;
@@ -31,6 +31,9 @@ const PARTIAL: &str = ".partial";
 
 /// End of the name of a damaged file.
 const BAD: &str = ".bad";
+
+/// Records of a file at most: those of a request.
+const MAX_RECORDS: u32 = 100_000;
 
 /// A directory that is open.
 #[derive(Debug)]
@@ -97,7 +100,9 @@ impl Spool {
                 fs::remove_file(entry.path())?;
                 continue;
             }
-            let (Some((stream, records, encoding)), Ok(metadata)) = (parse(&name), entry.metadata()) else {
+            // What is no file (a directory, a pipe, a link) is none of ours, whatever its name.
+            let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file);
+            let (Some((stream, records, encoding)), Some(metadata)) = (parse(&name), metadata) else {
                 if name != LOCK && !name.ends_with(BAD) {
                     unknown.insert(name);
                 }
@@ -110,7 +115,7 @@ impl Spool {
         }
         if let Some(example) = unknown.iter().next() {
             tracing::warn!(
-                "{} files in {} have names that are not of requests, such as {example:?}; they are left alone",
+                "{} entries of {} are no requests, such as {example:?}; they are left alone",
                 unknown.len(),
                 self.directory.display()
             );
@@ -150,7 +155,12 @@ impl Spool {
     /// That of the system.
     pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let file = File::open(self.directory.join(name))?;
+        // A pipe that took the file's place must not hold up the thread.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(self.directory.join(name), flags, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
+        }
         file.take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
@@ -213,7 +223,7 @@ fn parse(name: &str) -> Option<(Stream, u32, Encoding)> {
         ("otlp", Some("zst"), None) => Encoding::Zstd,
         _ => return None,
     };
-    Some((stream, records.parse().ok().filter(|records| *records > 0)?, encoding))
+    Some((stream, records.parse().ok().filter(|records| (1..=MAX_RECORDS).contains(records))?, encoding))
 }
 
 /// The number of a file among those of its process.

@@ -69,6 +69,10 @@ impl Target {
         if host.is_empty() {
             return Err(invalid("expected a host"));
         }
+        let behind = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !behind.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(invalid("expected a port from 1 to 65535"));
+        }
         if !is_tls && !insecure && !is_near(&host) {
             return Err(invalid("http to another host is not encrypted: expected https, or `insecure: true`"));
         }
