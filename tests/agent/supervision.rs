@@ -203,7 +203,8 @@ fn wait_in_kernel(sign: &AtomicBool) {
 async fn a_wait_in_the_kernel_is_no_stall() {
     let (lifecycles, sign) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let (seen, lent) = (Arc::clone(&lifecycles), Arc::clone(&sign));
-    let policy = RestartPolicy { stall_after: Duration::from_millis(100), ..policy() };
+    // Longer than a loaded machine leaves a thread without a core, before it waits and after.
+    let policy = RestartPolicy { stall_after: Duration::from_secs(2), ..policy() };
     let mut kept = keep_by(
         policy,
         Arc::new(move |lifecycle| {
@@ -216,7 +217,8 @@ async fn a_wait_in_the_kernel_is_no_stall() {
     );
     until("said", || kept.component.state() == State::Degraded).await;
     assert!(kept.component.reason().contains("waits in the kernel"), "{}", kept.component.reason());
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Beyond three times that a thread is given up.
+    tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!((kept.component.state(), lifecycles.load(SeqCst)), (State::Degraded, 1));
     sign.store(true, SeqCst);
     until("up again", || kept.component.state() == State::Up).await;
