@@ -1,7 +1,7 @@
 //! What begins at a sample: pairs that are new, and counters of what is unwelcome that grow after
 //! a quiet time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -84,8 +84,8 @@ struct Growth {
 pub(super) struct Begins {
     hasher: RandomState,
     signs: HashMap<u64, Growth, RandomState>,
-    /// Pairs of which a series is new that says which end calls.
-    callers: HashSet<Arc<Pair>, RandomState>,
+    /// How often `from` of a pair calls, by new series that say which end does.
+    calls: HashMap<Arc<Pair>, u64, RandomState>,
 }
 
 impl Begins {
@@ -93,8 +93,9 @@ impl Begins {
     /// is the time since which it would have been seen to grow.
     pub(super) fn grown(&mut self, series: &Series, grown: u64, unix: u64, began: u64) {
         let Some(pair) = &series.pair else { return };
-        if series.seen == 0 && series.measure.has_caller() {
-            self.callers.insert(Arc::clone(pair));
+        if series.seen == 0 {
+            let calls = self.calls.entry(Arc::clone(pair)).or_default();
+            *calls = calls.saturating_add(series.measure.calls(grown));
         }
         let Some(sign) = sign(series) else { return };
         let is_quiet = series.seen == 0 || series.last.max(series.first).max(began) + QUIET <= unix;
@@ -130,13 +131,13 @@ impl Begins {
             order.then_with(|| names(one).cmp(&names(other))).then_with(|| one.change.text.cmp(&other.change.text))
         });
         let added = new_pairs.iter().take(MAX_OF_KIND).map(|pair| {
-            let is_called = self.callers.contains(pair);
             let back = pair.reversed();
-            let calls_back = self.callers.contains(&back);
-            let Pair { from, to } = if calls_back && !is_called { &back } else { &**pair };
+            let calls = |pair: &Pair| self.calls.get(pair).copied().unwrap_or(0);
+            let (there, here) = (calls(pair), calls(&back));
+            let Pair { from, to } = if there < here { &back } else { &**pair };
             let change = Change::new(unix, ChangeKind::Pair, "new pair".to_owned());
             let ends = Some((Arc::clone(from), Arc::clone(to)));
-            (self.hasher.hash_one(pair), Change { ends, is_directed: is_called != calls_back, ..change })
+            (self.hasher.hash_one(pair), Change { ends, is_directed: there != here, ..change })
         });
         added.for_each(|(key, change)| changes.push(key, change));
         add_rest(changes, unix, ChangeKind::Pair, new_pairs.len(), "new pairs");
@@ -211,7 +212,10 @@ mod tests {
         ]);
         let labels = ends("c/z", "b/y", &[("outcome", "accepted"), ("reporter", "client")]);
         let opened = snapshot("webb_tcp_connections_total", &[(&labels, &[2])]);
-        store.sample(at(10), &[&more, &opened]);
+        // Segments are sent again by either end.
+        let labels = ends("b/y", "c/z", &[("reporter", "server")]);
+        let again = snapshot("webb_tcp_retransmitted_segments_total", &[(&labels, &[9])]);
+        store.sample(at(10), &[&more, &opened, &again]);
         let mut new = said(&store, 10);
         new.sort();
         assert_eq!(new, ["c/z -> b/y new pair", "p <-> q new pair"]);

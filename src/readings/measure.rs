@@ -56,9 +56,14 @@ impl Measure {
         FAMILIES.iter().find(|(_, measure)| *measure == self).map_or("", |(name, _)| name)
     }
 
-    /// True if its series say which end calls.
-    pub(super) fn has_caller(self) -> bool {
-        !matches!(self, Self::Traffic | Self::Drop)
+    /// How many calls of `from` a growth of its series stands for. Of a connection that is known
+    /// the end that is measured may be either: that it is there weighs little.
+    pub(super) fn calls(self, grown: u64) -> u64 {
+        match self {
+            Self::Traffic | Self::Drop => 0,
+            Self::Handshake | Self::RoundTrip | Self::SentAgain | Self::Open => 1,
+            _ => grown,
+        }
     }
 
     /// True where the label `source` is the server, which answers: the caller is the other end.
