@@ -141,10 +141,19 @@ class Tab:
     def until(self, expression):
         """Waits until an expression is true."""
         until = time.monotonic() + TIMEOUT_S
-        while not self.evaluate(expression):
+        while not self.is_true(expression):
             if time.monotonic() > until:
                 raise Gone(f"never true: {expression}")
             time.sleep(0.05)
+
+    def is_true(self, expression):
+        """Whether an expression is true; not in a page that is being left."""
+        try:
+            return self.evaluate(expression)
+        except Gone as why:
+            if "navigated or closed" in str(why):
+                return False
+            raise
 
     def world(self):
         """A world of its own: it sees the page's elements, and the page's policy does not bind it."""
