@@ -276,7 +276,7 @@ impl Work {
     fn flush(&mut self) {
         self.flush_at = None;
         for feed in &mut self.feeds {
-            complain(feed.flush());
+            log_failure(feed.flush());
         }
     }
 
@@ -290,12 +290,12 @@ impl Work {
 
 fn add_to_all(feeds: &mut [Feed], record: Encoded<'_>) {
     for feed in feeds {
-        complain(feed.add(record));
+        log_failure(feed.add(record));
     }
 }
 
 /// Logs that a request could not be compressed: its records stay for the next one.
-fn complain(outcome: io::Result<()>) {
+fn log_failure(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         tracing::warn!("rows wait, because their request could not be compressed: {error}");
     }

@@ -25,7 +25,7 @@ use crate::environment::percent_decoded;
 use crate::protobuf::{Fields, Value};
 
 /// Characters of a receiver's text that are shown.
-const SHOWN: usize = 300;
+const MAX_SHOWN: usize = 300;
 
 /// Names of the status codes of gRPC.
 const CODES: [&str; 17] = [
@@ -210,7 +210,7 @@ fn status_message(body: &[u8]) -> Option<String> {
 
 /// The beginning of a receiver's text, on one line.
 fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text.get(..SHOWN * 4).unwrap_or(text));
+    let text = String::from_utf8_lossy(text.get(..MAX_SHOWN * 4).unwrap_or(text));
     let printable = text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    printable.take(SHOWN).collect()
+    printable.take(MAX_SHOWN).collect()
 }

@@ -26,13 +26,13 @@ const FILES_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Attempts of a request whose answers are doubtful.
-const FEW: u8 = 3;
+const MAX_DOUBTFUL: u8 = 3;
 
 /// Plain bytes below which a request is not made smaller.
 const MIN_REQUEST_BYTES: usize = 1 << 10;
 
 /// A request that has come back.
-struct Flight {
+struct Exchange {
     id: u64,
     request: Request,
     epoch: u64,
@@ -40,10 +40,10 @@ struct Flight {
     outcome: Result<Answer, Fault>,
 }
 
-async fn fly(client: &Client<'_>, id: u64, request: Request, epoch: u64) -> Flight {
+async fn exchange(client: &Client<'_>, id: u64, request: Request, epoch: u64) -> Exchange {
     let started = Instant::now();
     let outcome = client.send(&request).await;
-    Flight { id, request, epoch, took: started.elapsed(), outcome }
+    Exchange { id, request, epoch, took: started.elapsed(), outcome }
 }
 
 /// Sends until the owner is stopping, and then for a while.
@@ -60,11 +60,11 @@ pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
         if stop_at.is_none() && owner.stopping() {
             stop_at = Some(now + SHUTDOWN_BUDGET);
         }
-        delivery.tend(now);
+        delivery.maintain(now);
         while delivery.pace.may_depart(now, flights.len(), output.config.in_flight) {
             let Some((id, request)) = delivery.store.next(now) else { break };
             delivery.pace.departed();
-            flights.push(fly(&client, id, request, delivery.pace.epoch()));
+            flights.push(exchange(&client, id, request, delivery.pace.epoch()));
         }
         delivery.show(now);
         let next_at = delivery.pace.wake_at(now);
@@ -77,13 +77,13 @@ pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
         let wake_at = [next_at, stop_at].into_iter().flatten().fold(now + BEAT_INTERVAL, Instant::min);
         tokio::select! {
             biased;
-            Some(flight) = flights.next() => delivery.land(&flight),
+            Some(flight) = flights.next() => delivery.settle(&flight),
             () = output.changed.notified() => {}
             () = sleep_until(wake_at) => {}
         }
     }
     delivery.store.save_all();
-    delivery.tend(Instant::now());
+    delivery.maintain(Instant::now());
 }
 
 /// One run of the loop.
@@ -125,8 +125,8 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn tend(&mut self, now: Instant) {
-        self.store.tend(now);
+    fn maintain(&mut self, now: Instant) {
+        self.store.maintain(now);
         if now >= self.files_at {
             self.files_at = now + FILES_INTERVAL;
             self.of_files = self.client.poll_files().join("; ");
@@ -161,7 +161,7 @@ impl<'a> Delivery<'a> {
         may
     }
 
-    fn land(&mut self, flight: &Flight) {
+    fn settle(&mut self, flight: &Exchange) {
         let now = Instant::now();
         let figures = &self.output.figures;
         match &flight.outcome {
@@ -178,7 +178,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn judge(&mut self, flight: &Flight, answer: &Answer, now: Instant) {
+    fn judge(&mut self, flight: &Exchange, answer: &Answer, now: Instant) {
         let is_zstd = flight.request.encoding == Encoding::Zstd;
         let verdict = match answer.verdict {
             // Some receivers have no other word for an encoding that they do not know.
@@ -196,7 +196,7 @@ impl<'a> Delivery<'a> {
             Verdict::Retry { after, few } => {
                 self.of_requests = self.refusal(answer);
                 self.pace.failed(flight.epoch, after, now);
-                if few && self.store.doubt(flight.id, FEW) {
+                if few && self.store.doubt(flight.id, MAX_DOUBTFUL) {
                     self.refuse(flight, answer, now);
                 } else {
                     self.store.release(flight.id);
@@ -248,7 +248,7 @@ impl<'a> Delivery<'a> {
         format!("{} answers {}", self.output.resolved.target, self.client.mask(&answer.to_string()))
     }
 
-    fn taken(&mut self, flight: &Flight, rejected: u32, text: &str, now: Instant) {
+    fn taken(&mut self, flight: &Exchange, rejected: u32, text: &str, now: Instant) {
         if let Some(entry) = self.store.remove(flight.id) {
             let size = flight.request.body.len();
             self.output.figures.delivered(entry.stream, entry.records, rejected, size);
@@ -265,7 +265,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn refuse(&mut self, flight: &Flight, answer: &Answer, now: Instant) {
+    fn refuse(&mut self, flight: &Exchange, answer: &Answer, now: Instant) {
         self.store.drop(flight.id, Loss::Refused);
         if self.may_log(Line::Refusal, now) {
             tracing::warn!(
@@ -277,7 +277,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn too_large(&mut self, flight: &Flight, answer: &Answer, now: Instant) {
+    fn too_large(&mut self, flight: &Exchange, answer: &Answer, now: Instant) {
         let halves = flight.request.halves();
         if let Ok(Some(halves)) = halves {
             let learned = (flight.request.plain_bytes / 2).max(MIN_REQUEST_BYTES);

@@ -52,12 +52,11 @@ impl Feed {
     pub fn add(&mut self, record: Encoded<'_>) -> io::Result<()> {
         let is_full = self.builder.records() >= self.output.config().batch.max_records
             || self.builder.plain_bytes() + record.bytes().len() > self.max_bytes;
-        if is_full {
-            self.flush()?;
-        }
+        let flushed = if is_full { self.flush() } else { Ok(()) };
+        // A request that could not be compressed keeps its records, and this one with them.
         self.since.get_or_insert_with(Instant::now);
         self.builder.push(record);
-        Ok(())
+        flushed
     }
 
     /// Time until the records have waited for `batch.linger`; none if there are none.

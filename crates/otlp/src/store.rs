@@ -55,7 +55,7 @@ impl<'a> Store<'a> {
     }
 
     /// Opens the directory, writes what has no file, drops what is too old.
-    pub(crate) fn tend(&mut self, now: Instant) {
+    pub(crate) fn maintain(&mut self, now: Instant) {
         let output = self.output;
         if let Some(config) = &output.config.spool {
             if now >= self.retry_at {
