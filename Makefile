@@ -7,7 +7,7 @@ BINARY ?=
 MDBOOK = 0.5.4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden book demo screenshots browser kernels chart alerts dashboards scraping opencost dist image images image-test attack servers syns bench soak siege fuzz clean
+.PHONY: help setup build test lint advisories notices format golden book demo screenshots browser kernels chart alerts dashboards scraping opencost otlp clickhouse dist image images image-test attack servers syns bench soak siege fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -82,6 +82,9 @@ opencost:  ## OpenCost's three queries about the network in a Prometheus that sc
 	@scripts/setup scraping
 	@cargo build --locked --features fault-injection --bin webb
 	@scripts/opencost
+
+clickhouse: setup  ## the questions of docs/rollups.md, asked of ClickHouse's engine about rows of the lab; root
+	@scripts/clickhouse
 
 otlp: setup  ## OTLP logs delivered to rotel and to Google's gRPC in Python
 	@scripts/otlp

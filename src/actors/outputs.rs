@@ -1,8 +1,8 @@
 //! The outputs that run, one thread each, and how one set of them becomes another.
 //!
 //! An output that does not change goes on. One that gets another configuration sends what it can
-//! within the time for that, and ends; then the new one begins. Meanwhile nothing is offered to
-//! either.
+//! within the time for that, and ends; then the new one begins, with what still waits. Meanwhile
+//! nothing is offered to either.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,16 +86,25 @@ impl Outputs {
         if tokio::time::timeout(TAKEN_UP_LIMIT, taken_up).await.is_err() {
             tracing::warn!("the rollups have not taken up the change of outputs in time");
         }
-        futures::future::join_all(leaving.into_iter().map(|member| self.end(member))).await;
+        futures::future::join_all(leaving.iter().map(|member| self.end(member))).await;
         let mut failed = None;
         for wanted in &wanted.outputs {
-            if !self.held().contains_key(&wanted.config.name)
-                && let Err(why) = self.start(wanted)
-            {
-                tracing::error!(output = %wanted.config.name, "not started: {why}");
-                failed = Some(format!("output {}: {why}", wanted.config.name));
+            let name = &wanted.config.name;
+            if self.held().contains_key(name) {
+                continue;
+            }
+            match self.start(wanted) {
+                Ok(output) => {
+                    let before = leaving.iter().find(|member| member.output.config().name == *name);
+                    before.into_iter().for_each(|member| output.take_over(&member.output));
+                }
+                Err(why) => {
+                    tracing::error!(output = %name, "not started: {why}");
+                    failed = Some(format!("output {name}: {why}"));
+                }
             }
         }
+        leaving.iter().for_each(|member| close(&member.output, "the output is gone"));
         self.offer_to(wanted);
         failed
     }
@@ -104,15 +113,10 @@ impl Outputs {
     pub async fn finish(&self) {
         let members: Vec<Member> = self.held().values().cloned().collect();
         futures::future::join_all(members.iter().map(finish)).await;
-        for member in members {
-            let lost = close(&member.output);
-            if lost > 0 {
-                tracing::warn!(output = %member.output.config().name, "{lost} records were not delivered, and are lost");
-            }
-        }
+        members.iter().for_each(|member| close(&member.output, "the agent stops"));
     }
 
-    fn start(&self, wanted: &exports::Output) -> Result<(), String> {
+    fn start(&self, wanted: &exports::Output) -> Result<Arc<Output>, String> {
         let OutputFactory { components, directory, policy, escalations, environment, instance } = &self.factory;
         let name = &wanted.config.name;
         let output = Output::new(wanted.config.clone(), environment, instance).map_err(|error| error.to_string())?;
@@ -121,17 +125,12 @@ impl Outputs {
         let intensity = Intensity::new(Arc::clone(&component), Arc::clone(policy), escalations.clone());
         let supervisor = output::start(Arc::clone(&output), intensity);
         directory.add(component.name(), supervisor.clone().recipient());
-        self.held().insert(name.clone(), Member { output, supervisor, component });
-        Ok(())
+        self.held().insert(name.clone(), Member { output: Arc::clone(&output), supervisor, component });
+        Ok(output)
     }
 
-    async fn end(&self, member: Member) {
-        finish(&member).await;
-        let lost = close(&member.output);
-        if lost > 0 {
-            let output = &member.output.config().name;
-            tracing::warn!(output = %output, "{lost} records that waited are lost: the output has changed or is gone");
-        }
+    async fn end(&self, member: &Member) {
+        finish(member).await;
         if self.factory.components.remove(&member.component) {
             self.factory.directory.remove(member.component.name());
         }
@@ -154,10 +153,13 @@ impl Outputs {
     }
 }
 
-/// Closes an output, and returns how many records were lost by that.
-fn close(output: &Output) -> u64 {
+/// Closes an output, and says how many records are lost by that.
+fn close(output: &Output, why: &str) {
     output.close();
-    Stream::ALL.into_iter().map(|stream| output.figures().ledger(stream).dropped(Loss::Shutdown)).sum()
+    let lost: u64 = Stream::ALL.into_iter().map(|stream| output.figures().ledger(stream).dropped(Loss::Shutdown)).sum();
+    if lost > 0 {
+        tracing::warn!(output = %output.config().name, "{lost} records that waited are lost: {why}");
+    }
 }
 
 async fn finish(member: &Member) {

@@ -12,6 +12,7 @@ use webb_decode::attempts::AttemptCounts;
 use webb_flow::Reasons;
 use webb_flow::abi::{HOOKS, Totals, UNPARSED};
 use webb_observer::History;
+use webb_rollup::Seen;
 
 use crate::actors::fleet::{Fleet, Member};
 use crate::actors::probes::ProbeReconciler;
@@ -22,7 +23,7 @@ use crate::http;
 use crate::pipeline::flow_source::LostEvents;
 use crate::pipeline::{Counters, Lanes, NAME_WAITS};
 use crate::records::Signal;
-use crate::selfmetrics::{self as own, LEDGER_OUTCOMES, SelfMetrics};
+use crate::selfmetrics::{self as own, LEDGER_OUTCOMES, MISSING_OUTCOMES, SelfMetrics};
 
 /// The `hook` label of each row of the totals.
 const HOOK_NAMES: [&str; HOOKS] = ["from-pod", "to-pod", "from-network", "to-network", "drop"];
@@ -105,10 +106,24 @@ fn suppressed(metrics: &SelfMetrics, ledger: Ledger, reasons: Reasons) -> Result
     )
 }
 
-fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
-    rows.add(&own::LEDGER_SEEN_PACKETS, &[hook], totals.seen_packets);
-    rows.add(&own::LEDGER_SEEN_BYTES, &[hook], totals.seen_bytes);
-    let of_outcomes: [(u64, u64); LEDGER_OUTCOMES.len()] = [
+/// What all hooks have seen, and what of it is in no metric of pairs and in no row.
+pub(super) fn seen(ledger: &Ledger) -> Option<Seen> {
+    let mut seen = Seen::default();
+    for totals in ledger.totals().ok()? {
+        seen.packets += totals.seen_packets;
+        for (outcome, (packets, bytes)) in LEDGER_OUTCOMES.iter().zip(outcomes(&totals)) {
+            if MISSING_OUTCOMES.contains(outcome) {
+                seen.missing_packets += packets;
+                seen.missing_bytes += bytes;
+            }
+        }
+    }
+    Some(seen)
+}
+
+/// Packets and bytes of each of [`LEDGER_OUTCOMES`].
+fn outcomes(totals: &Totals) -> [(u64, u64); LEDGER_OUTCOMES.len()] {
+    [
         (totals.reported_packets, totals.reported_bytes),
         (totals.untracked_packets, totals.untracked_bytes),
         (totals.unparsed_packets.iter().sum(), totals.unparsed_bytes.iter().sum()),
@@ -116,8 +131,13 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
         (totals.lost_packets, totals.lost_bytes),
         (totals.flooded_packets, totals.flooded_bytes),
         (totals.stopped_packets, totals.stopped_bytes),
-    ];
-    for (outcome, (packets, bytes)) in LEDGER_OUTCOMES.into_iter().zip(of_outcomes) {
+    ]
+}
+
+fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
+    rows.add(&own::LEDGER_SEEN_PACKETS, &[hook], totals.seen_packets);
+    rows.add(&own::LEDGER_SEEN_BYTES, &[hook], totals.seen_bytes);
+    for (outcome, (packets, bytes)) in LEDGER_OUTCOMES.into_iter().zip(outcomes(totals)) {
         rows.add(&own::LEDGER_PACKETS, &[hook, outcome], packets);
         rows.add(&own::LEDGER_BYTES, &[hook, outcome], bytes);
     }

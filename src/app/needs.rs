@@ -141,10 +141,10 @@ impl Needs {
     /// a file, or with one that is not valid, there are none yet.
     fn add_outputs(&mut self, path: &Path) {
         self.fixed.extend(LIBRARIES.iter().chain(&RESOLVER).chain(&HOST).map(PathBuf::from));
-        let Ok(found) = read_file(path).and_then(|file| read_outputs(file, &Environment::of_process())) else { return };
+        let environment = Environment::of_process();
+        let Ok(found) = read_file(path).and_then(|file| read_outputs(file, &environment)) else { return };
         for output in found.outputs {
-            let tls = output.config.tls;
-            self.followed.extend([tls.ca_file, tls.cert_file, tls.key_file].into_iter().flatten());
+            self.followed.extend(output.config.tls_files(&environment));
             self.fixed.extend(output.config.headers_directory);
             self.logs.extend(output.config.spool.map(|spool| spool.directory));
         }

@@ -9,6 +9,7 @@ use webb_metrics::expose::Histogram;
 use webb_otlp::{Environment, Loss, Stream};
 use webb_settings::{Problems, Resolved, Settings, read_file};
 
+use super::ledger;
 use super::metrics::Added;
 use super::parts::{Parts, finish};
 use crate::actors::Finish;
@@ -18,6 +19,7 @@ use crate::actors::output_follower::{FollowedOutputs, OutputFollower};
 use crate::actors::outputs::{OutputFactory, Outputs};
 use crate::actors::rollups;
 use crate::actors::thread_supervisor::ThreadSupervisor;
+use crate::bpf_loader::Ledger;
 use crate::exports::{self, OutputsFile};
 use crate::families::Rows;
 use crate::pipeline::{Consumer, Lane, RollupSite, RollupState, new_uuid};
@@ -103,9 +105,10 @@ fn follow(
     (file, follower)
 }
 
-/// Rows about rollups and outputs; none without any.
-pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>) -> Added {
+/// Rows about rollups and outputs; none without any. Heartbeats say what the ledger has.
+pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: Ledger) -> Added {
     let Some(sending) = sending else { return Ok(()) };
+    sending.state.reads_seen(Box::new(move || ledger::seen(&ledger)));
     let state = Arc::clone(&sending.state);
     metrics.add(
         &[&own::ROLLUP_ROWS, &own::ROLLUP_FLOWS, &own::ROLLUP_FOLDED, &own::ROLLUP_WINDOWS],

@@ -174,14 +174,15 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let own = SelfMetrics::new()?;
     let reloads = Arc::new(Reloads::loaded());
     connections::ledger(&own, captures.then(|| kernel_ledger.clone()), Arc::clone(&fleet))?;
-    ledger::programs(&own, kernel_ledger, (reasons, capacity), Arc::clone(&swept), (rings, &watch))?;
+    ledger::programs(&own, kernel_ledger.clone(), (reasons, capacity), Arc::clone(&swept), (rings, &watch))?;
     layer7::ledger(&own, dissecting.as_ref())?;
     let expired_names = layer7::expired_names(dissecting.as_ref());
     let dissector = dissecting.map(|of| (parts.register("dissector", of.supervisor), of.config));
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
-    beside_metrics(&own, observing.as_ref(), sending.as_ref())?;
+    observer::metrics(&own, observing.as_ref())?;
+    outputs::metrics(&own, sending.as_ref(), kernel_ledger)?;
     metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), Some(&watch))?;
     let history = observing.as_ref().map(|observing| Arc::clone(observing.state.history()));
     let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes, history }, &own)?;
@@ -246,16 +247,6 @@ fn start_fleet(
     let (fleet, lanes) = Fleet::start(factory, metrics.configs(), commands.clone(), others);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     (Arc::new(fleet), lanes, collector, lister)
-}
-
-/// Rows about what there is beside the metrics.
-fn beside_metrics(
-    own: &SelfMetrics,
-    observing: Option<&Observing>,
-    sending: Option<&Sending>,
-) -> Result<(), prometheus::Error> {
-    observer::metrics(own, observing)?;
-    outputs::metrics(own, sending)
 }
 
 pub(super) fn start_scrapes(

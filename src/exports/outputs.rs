@@ -100,13 +100,13 @@ fn read_outputs(values: &mut Values<'_>, node: Option<&Node>, environment: &Envi
         }
         if let Err(error) = output.config.check(environment) {
             let name = &output.config.name;
-            values.found.problems.push(node.problem(format!("output {name:?}: {error}")));
+            values.found.problems.push(node.at(&error.field).problem(format!("output {name:?}: {error}")));
         } else if outputs.iter().any(|other| other.config.name == output.config.name) {
             let message = format!("name: {:?} is the name of another output", output.config.name);
-            values.found.problems.push(node.problem(message));
+            values.found.problems.push(node.at("name").problem(message));
         } else if let Some(other) = outputs.iter().find(|other| shares_spool(&other.config, &output.config)) {
             let message = format!("spool.directory: output {:?} has it as well", other.config.name);
-            values.found.problems.push(node.problem(message));
+            values.found.problems.push(node.at("spool.directory").problem(message));
         } else {
             outputs.push(output);
         }
@@ -278,7 +278,15 @@ mod tests {
             ("otlp:\n- {name: a, endpoint: 'https://a', spool: {}}\n", "spool: expected a `directory`"),
             (
                 "otlp:\n- {name: a, endpoint: 'https://a'}\n- {name: a, endpoint: 'https://b'}\n",
-                "name: \"a\" is the name of another output\n --> outputs.yaml:3:3",
+                "name: \"a\" is the name of another output\n --> outputs.yaml:3:10",
+            ),
+            (
+                "otlp:\n- name: a\n  endpoint: https://a\n  tls:\n    cert_file: /a\n",
+                "output \"a\": tls.key_file: expected a key beside a certificate\n --> outputs.yaml:5:5",
+            ),
+            (
+                "otlp:\n- name: a\n  endpoint: https://a\n  queue: {max_bytes: 2MiB}\n",
+                "queue.max_bytes: expected at least `batch.max_bytes`\n --> outputs.yaml:4:23",
             ),
             (
                 "otlp:\n- {name: a, endpoint: 'https://a', batch: {max_bytes: 1}}\n",

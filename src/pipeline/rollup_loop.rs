@@ -5,11 +5,12 @@
 //! window's heartbeat says how many flows are missing. After a panic the next run goes on behind
 //! the flow that caused it.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -18,7 +19,7 @@ use webb_flow::clock::unix_ns;
 use webb_flow::hash::seed;
 use webb_index::{Index, Place};
 use webb_otlp::{Attributes, Encoded, Feed, Output, Stream};
-use webb_rollup::{Encoder, Rollups, Settings, Totals, Windows};
+use webb_rollup::{Encoder, Rollups, Seen, Settings, Totals, Windows};
 
 use super::{Batch, Item, Lane, Lifecycle};
 
@@ -53,7 +54,6 @@ pub struct RollupSite {
 }
 
 /// The rows of the open window, kept over the runs of the thread.
-#[derive(Debug)]
 pub struct RollupState {
     lane: Arc<Lane>,
     site: RollupSite,
@@ -63,6 +63,17 @@ pub struct RollupState {
     taken: AtomicU64,
     work: Mutex<Work>,
     figures: Figures,
+    /// Reads what the eBPF programs have seen.
+    seen: OnceLock<ReadSeen>,
+}
+
+/// Reads what the eBPF programs have seen; none if that fails.
+type ReadSeen = Box<dyn Fn() -> Option<Seen> + Send + Sync>;
+
+impl fmt::Debug for RollupState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RollupState").field("site", &self.site).field("wanted", &self.wanted).finish_non_exhaustive()
+    }
 }
 
 /// Published after each batch.
@@ -140,7 +151,16 @@ impl RollupState {
         };
         let (wants, taken) = (AtomicU64::new(0), AtomicU64::new(0));
         let (wanted, work) = (ArcSwap::default(), Mutex::new(work));
-        Self { lane, site, wanted, wants, taken, work, figures: Figures::default() }
+        Self { lane, site, wanted, wants, taken, work, figures: Figures::default(), seen: OnceLock::new() }
+    }
+
+    /// Has heartbeats say how many packets the programs saw, and how many no row has. Applies once.
+    pub fn reads_seen(&self, read: ReadSeen) {
+        let _first_stays = self.seen.set(read);
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        self.seen.get()?()
     }
 
     /// The lane that flows come from.
@@ -230,7 +250,7 @@ impl RollupState {
     /// window that was sent, and two rows of one key must not become one. No row is open.
     fn begin_instance(&self, work: &mut Work, now_ns: u64) {
         work.instance = new_instance();
-        work.encoder.set_instance(work.instance);
+        work.encoder.set_instance(work.instance, self.seen());
         self.make_feeds(work);
         work.settings = work.wanted.settings;
         work.rollups.apply(work.settings);
@@ -257,7 +277,7 @@ impl RollupState {
         }
         let Work { rollups, encoder, feeds, .. } = work;
         let lost = self.lane.skipped() + self.figures.panicked.load(Relaxed);
-        encoder.window(window, rollups, lost, now_ns, |record| add_to_all(feeds, record));
+        encoder.window(window, rollups, (lost, self.seen()), now_ns, |record| add_to_all(feeds, record));
         work.last_ns = Some(now_ns.min(window.end_ns()));
         self.figures.windows.fetch_add(1, Relaxed);
         self.publish(work);

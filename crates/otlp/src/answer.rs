@@ -146,6 +146,9 @@ impl Answer {
             _ => None,
         });
         let (mut rejected, mut text) = (0, String::new());
+        if !body.trim_ascii_start().starts_with(b"{") && Fields(body).any(|field| field.is_err()) {
+            text = "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?".to_owned();
+        }
         for (number, value) in Fields(partial.unwrap_or_default()).filter_map(Result::ok) {
             match (number, value) {
                 (1, Value::Varint(records)) => {
@@ -213,4 +216,23 @@ fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.get(..MAX_SHOWN * 4).unwrap_or(text));
     let printable = text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter });
     printable.take(MAX_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What answers 200 has taken the request, by the protocol; that it speaks of something else is
+    /// said.
+    #[test]
+    fn a_success_of_something_else_is_said() {
+        for body in [&[0; 100][..], b"<html>", b"fine"] {
+            let answer = Answer::http(200, None, None, body);
+            assert_eq!(answer.verdict, Verdict::Taken { rejected: 0 });
+            assert!(answer.text.contains("no ExportLogsServiceResponse"), "{body:?}");
+        }
+        for body in [&b""[..], b"{}", b" {\"partialSuccess\":{}}", b"\x0a\x00"] {
+            assert_eq!(Answer::http(200, None, None, body).text, "", "{body:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! hyper has the protocols. tonic's client would compress each message anew, with a level of its
 //! own; here the bytes of the queue are sent as they are.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
@@ -80,6 +80,8 @@ pub(crate) struct Client<'a> {
     /// Held while a connection is made, so that there is one.
     grpc: Mutex<Option<http2::SendRequest<Parts>>>,
     idle: RefCell<Vec<http1::SendRequest<Parts>>>,
+    /// Number of times that connections were forgotten: those of before are not used again.
+    forgotten: Cell<u64>,
 }
 
 impl<'a> Client<'a> {
@@ -92,6 +94,7 @@ impl<'a> Client<'a> {
             headers: RefCell::new(Headers::new(resolved.headers.clone(), resolved.headers_directory.clone())),
             grpc: Mutex::new(None),
             idle: RefCell::default(),
+            forgotten: Cell::default(),
         }
     }
 
@@ -110,6 +113,7 @@ impl<'a> Client<'a> {
 
     /// Makes the next request open a connection.
     pub(crate) fn forget_connections(&self) {
+        self.forgotten.set(self.forgotten.get() + 1);
         self.idle.borrow_mut().clear();
         if let Ok(mut grpc) = self.grpc.try_lock() {
             *grpc = None;
@@ -185,13 +189,16 @@ impl<'a> Client<'a> {
         headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| Fault::connection(error.to_string()))?);
         let path = uri.path().parse().map_err(|_| Fault::connection("the endpoint's path cannot be used"))?;
         let call = self.call(path, headers, Parts([request.body.clone()].into()))?;
+        let forgotten = self.forgotten.get();
         let mut sender = self.http_sender().await?;
         let failed = |error| Fault::protocol("the request failed", &error);
         let response = sender.send_request(call).await.map_err(failed)?;
         let (status, head) = (response.status().as_u16(), response.headers().clone());
         let read = read(response).await;
         match read.end {
-            End::Whole if !sender.is_closed() => self.idle.borrow_mut().push(sender),
+            End::Whole if !sender.is_closed() && self.forgotten.get() == forgotten => {
+                self.idle.borrow_mut().push(sender);
+            }
             // The status says what is needed, but for a success, which may be a partial one.
             End::Failed(fault) if (200..300).contains(&status) => return Err(fault),
             _ => {}

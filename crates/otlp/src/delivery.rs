@@ -254,14 +254,12 @@ impl<'a> Delivery<'a> {
             self.output.figures.delivered(entry.stream, entry.records, rejected, size);
         }
         if (rejected > 0 || !text.is_empty()) && self.may_log(Line::Warning, now) {
-            tracing::warn!(
-                output = self.output.config.name,
-                "{} has rejected {} of {} records: {}",
-                self.output.resolved.target,
-                rejected.min(flight.request.records),
-                flight.request.records,
-                self.client.mask(text)
-            );
+            let (target, sent) = (&self.output.resolved.target, flight.request.records);
+            let (name, says) = (&self.output.config.name, self.client.mask(text));
+            match rejected.min(sent) {
+                0 => tracing::warn!(output = name, "{target} has taken {sent} records, and says: {says}"),
+                rejected => tracing::warn!(output = name, "{target} has rejected {rejected} of {sent} records: {says}"),
+            }
         }
     }
 

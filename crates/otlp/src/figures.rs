@@ -182,6 +182,14 @@ impl Figures {
         self.change(stream, |ledger| ledger.drop(reason, u64::from(records)));
     }
 
+    /// Takes records out of the ledger: another output has them.
+    pub(crate) fn handed_over(&self, stream: Stream, records: u32) {
+        self.change(stream, |ledger| {
+            ledger.offered -= u64::from(records);
+            ledger.waiting -= u64::from(records);
+        });
+    }
+
     /// Counts a request that was taken, but for `rejected` of its records.
     pub(crate) fn delivered(&self, stream: Stream, records: u32, rejected: u32, bytes: usize) {
         let rejected = rejected.min(records);

@@ -184,6 +184,27 @@ impl Output {
         self.figures.set_queue_bytes(state.queue.memory());
     }
 
+    /// Takes the requests that wait in the memory of another output, whose thread has ended: they
+    /// count as offered here, and no more there.
+    pub fn take_over(&self, other: &Self) {
+        let mut theirs = other.state();
+        theirs.closed = true;
+        let waiting: Vec<_> = theirs.queue.iter().filter(|entry| entry.file.is_none()).map(|entry| entry.id).collect();
+        let entries: Vec<_> = waiting.into_iter().filter_map(|id| theirs.queue.remove(id)).collect();
+        drop(theirs);
+        let mut state = self.state();
+        for entry in entries {
+            other.figures.handed_over(entry.stream, entry.records);
+            self.figures.offered(entry.stream, entry.records);
+            for dropped in state.queue.offer(entry.request(), entry.created_ms, self.config.queue_bytes) {
+                self.figures.dropped(dropped.stream, Loss::QueueFull, dropped.records);
+            }
+        }
+        self.figures.set_queue_bytes(state.queue.memory());
+        drop(state);
+        self.changed.notify_one();
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

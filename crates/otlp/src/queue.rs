@@ -163,21 +163,24 @@ impl Queue {
         }
     }
 
-    /// Frees memory for `size` bytes of a request of `stream`. False if that is not possible.
+    /// Frees memory for `size` bytes of a request of `stream`. False if that is not possible; then
+    /// nothing was dropped.
     fn make_room(&mut self, size: u64, max: u64, stream: Stream, dropped: &mut Vec<Dropped>) -> bool {
-        if size > max {
-            return false;
-        }
         if self.memory + size > max {
             self.release_bodies(self.memory + size - max);
         }
+        // Flows never take the place of rollups.
+        let victims = match stream {
+            Stream::Flows => &[Stream::Flows][..],
+            Stream::Rollups => &[Stream::Flows, Stream::Rollups],
+        };
+        let is_victim = |entry: &Entry| !entry.sending && entry.body.is_some() && entry.file.is_none();
+        let may_go = self.iter().filter(|entry| victims.contains(&entry.stream) && is_victim(entry));
+        if self.memory + size > max + may_go.map(|entry| entry.size).sum::<u64>() {
+            return false;
+        }
         while self.memory + size > max {
-            // Flows never take the place of rollups.
-            let victims = match stream {
-                Stream::Flows => &[Stream::Flows][..],
-                Stream::Rollups => &[Stream::Flows, Stream::Rollups],
-            };
-            let Some(id) = self.oldest(victims, |entry| entry.body.is_some() && entry.file.is_none()) else {
+            let Some(id) = self.oldest(victims, is_victim) else {
                 return false;
             };
             if let Some(entry) = self.remove(id) {
@@ -267,14 +270,15 @@ impl Queue {
         Some((entry.id, entry.request()))
     }
 
-    /// Notes that an entry has a file now.
-    pub(crate) fn saved(&mut self, id: u64, file: String) {
-        let Some(entry) = self.get_mut(id) else { return };
+    /// Notes that an entry has a file now. False if the entry was dropped meanwhile.
+    pub(crate) fn saved(&mut self, id: u64, file: &str) -> bool {
+        let Some(entry) = self.get_mut(id) else { return false };
         let size = entry.size;
-        if entry.file.replace(file).is_none() {
+        if entry.file.replace(file.to_owned()).is_none() {
             self.spooled += size;
             self.files += 1;
         }
+        true
     }
 }
 
@@ -311,6 +315,10 @@ mod tests {
         assert_eq!(queue.offer(request(Stream::Rollups, 8, 100), 0, 400), [lost(Stream::Rollups, 4)]);
         assert_eq!(queue.offer(request(Stream::Rollups, 9, 401), 0, 400), [lost(Stream::Rollups, 9)]);
         assert_eq!((left(&queue), queue.memory()), (vec![1, 6, 8], 400));
+        // What would not fit beside that which is under way displaces nothing.
+        assert_eq!(queue.offer(request(Stream::Rollups, 10, 350), 0, 400), [lost(Stream::Rollups, 10)]);
+        assert_eq!((left(&queue), queue.memory()), (vec![1, 6, 8], 400));
+        assert!(!queue.saved(99, "99"));
     }
 
     /// What has a file gives up its bytes, and nothing is lost.
@@ -319,7 +327,7 @@ mod tests {
         let mut queue = Queue::default();
         for records in 1..=3 {
             assert!(queue.offer(request(Stream::Flows, records, 100), 0, 300).is_empty());
-            queue.saved(u64::from(records), format!("{records}"));
+            assert!(queue.saved(u64::from(records), &format!("{records}")));
         }
         assert_eq!((queue.memory(), queue.spooled(), queue.files()), (300, 300, 3));
         assert!(queue.offer(request(Stream::Flows, 4, 150), 0, 300).is_empty());

@@ -37,6 +37,13 @@ impl OutputConfig {
         self.resolve(environment).map(|_| ())
     }
 
+    /// The files of TLS, those that the environment names among them.
+    pub fn tls_files(&self, environment: &Environment) -> impl Iterator<Item = PathBuf> + use<> {
+        let mut tls = self.tls.clone();
+        environment.complete_tls(&mut tls);
+        [tls.ca_file, tls.cert_file, tls.key_file].into_iter().flatten()
+    }
+
     pub(crate) fn resolve(&self, environment: &Environment) -> Result<Resolved, InvalidConfig> {
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
         if self.name.is_empty() || self.name.len() > 63 || !self.name.chars().all(is_plain) {
@@ -50,7 +57,9 @@ impl OutputConfig {
         within("in_flight", (1..=MAX_IN_FLIGHT).contains(&self.in_flight), "1 to 16")?;
         within("retry.min", !self.retry.min.is_zero(), "a time above zero")?;
         within("retry.max", self.retry.max >= self.retry.min, "at least `retry.min`")?;
-        within("queue.max_bytes", self.queue_bytes >= 1 << 16, "at least 64 KiB")?;
+        // Otherwise a request that cannot be compressed would never find room.
+        let request_bytes = self.batch.max_bytes as u64;
+        within("queue.max_bytes", self.queue_bytes >= request_bytes, "at least `batch.max_bytes`")?;
         if let Some(spool) = &self.spool {
             within("spool.directory", spool.directory.is_absolute(), "an absolute path")?;
             within("spool.max_bytes", spool.max_bytes >= 1 << 16, "at least 64 KiB")?;

@@ -132,15 +132,16 @@ impl Spool {
         let name = name(instance, sequence, request);
         let (path, partial) = (self.directory.join(&name), self.directory.join(format!("{name}{PARTIAL}")));
         let written = self.write_to(&partial, &request.body).and_then(|()| fs::rename(&partial, &path));
-        if let Err(error) = written {
+        if let Err(error) = written.and_then(|()| self.sync_directory()) {
             // A directory without room has room for this.
-            let _absent_or_stays = fs::remove_file(&partial);
+            let _absent_or_stay = [partial, path].map(fs::remove_file);
             return Err(error);
         }
-        if self.fsync {
-            File::open(&self.directory)?.sync_all()?;
-        }
         Ok(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        if self.fsync { File::open(&self.directory)?.sync_all() } else { Ok(()) }
     }
 
     fn write_to(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

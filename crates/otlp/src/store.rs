@@ -117,7 +117,13 @@ impl<'a> Store<'a> {
             let sequence = self.output.next_sequence();
             let Some(spool) = &self.spool else { return };
             match spool.write(&self.output.instance, sequence, &request) {
-                Ok(file) => self.output.state().queue.saved(id, file),
+                Ok(file) => {
+                    let is_wanted = self.output.state().queue.saved(id, &file);
+                    // It was dropped for a younger one meanwhile, and is counted as that.
+                    if !is_wanted && let Err(error) = spool.remove(&file) {
+                        return self.fail_io("cannot remove a file from", &error, now);
+                    }
+                }
                 Err(error) => return self.fail_io("cannot write to", &error, now),
             }
         }

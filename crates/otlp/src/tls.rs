@@ -106,7 +106,8 @@ fn make(config: &TlsConfig, protocol: Protocol) -> Result<Option<ClientConfig>, 
     Ok(Some(made))
 }
 
-/// The authorities of a file, or of the system.
+/// The authorities of a file, or of the system. An image from scratch has none: there Mozilla's
+/// apply, as they were when this program was built.
 fn authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = file {
@@ -117,7 +118,7 @@ fn authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
     }
     let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
-        return Err("this system has no certificate authorities: set `tls.ca_file`".to_owned());
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     Ok(roots)
 }

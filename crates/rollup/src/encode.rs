@@ -67,6 +67,17 @@ const DESTINATION: EndNames = EndNames {
     service: "destination.k8s.service.name",
 };
 
+/// Packets since the eBPF programs were loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Packets that the programs saw.
+    pub packets: u64,
+    /// Packets of these that no row has: there was no room for them, or they could not be read.
+    pub missing_packets: u64,
+    /// Their bytes.
+    pub missing_bytes: u64,
+}
+
 /// Writes the rows of windows.
 #[derive(Debug)]
 pub struct Encoder {
@@ -77,26 +88,30 @@ pub struct Encoder {
     before: Totals,
     /// Flows that were lost before they came to a row, then.
     lost_before: u64,
+    /// What the programs had seen then; none if that is not known.
+    seen_before: Option<Seen>,
 }
 
 impl Encoder {
     /// An encoder for an instance.
     pub fn new(instance: u128) -> Self {
-        Self { record: Record::new(), instance, before: Totals::default(), lost_before: 0 }
+        Self { record: Record::new(), instance, before: Totals::default(), lost_before: 0, seen_before: None }
     }
 
-    /// Goes on as another instance.
-    pub fn set_instance(&mut self, instance: u128) {
+    /// Goes on as another instance. `seen`: what the programs have seen until now.
+    pub fn set_instance(&mut self, instance: u128, seen: Option<Seen>) {
         self.instance = instance;
+        self.seen_before = self.seen_before.or(seen);
     }
 
     /// Hands out a record for each row of `rollups`, which begin a new window, and then the
-    /// heartbeat. `lost`: flows that never came to a row, since start. `now_ns`: Unix time.
+    /// heartbeat. `lost`: flows that never came to a row, since start. `seen`: what the programs
+    /// have seen. `now_ns`: Unix time.
     pub fn window(
         &mut self,
         window: Window,
         rollups: &mut Rollups,
-        lost: u64,
+        (lost, seen): (u64, Option<Seen>),
         now_ns: u64,
         mut each: impl FnMut(Encoded<'_>),
     ) {
@@ -108,6 +123,8 @@ impl Encoder {
         let totals = rollups.totals();
         let before = std::mem::replace(&mut self.before, totals);
         let lost_before = std::mem::replace(&mut self.lost_before, lost);
+        let seen_before = self.seen_before;
+        self.seen_before = seen.or(seen_before);
         let uid = uid(self.instance, window, |hasher| hasher.write(HEARTBEAT.as_bytes()));
         let attributes = self.record.begin(&head(HEARTBEAT, Severity::Info, window, now_ns));
         attributes.string("log.record.uid", &uid);
@@ -118,6 +135,12 @@ impl Encoder {
         attributes.count("webb.rollup.packets", totals.packets - before.packets);
         attributes.count("webb.rollup.folded_flows", totals.folded - before.folded);
         attributes.count("webb.rollup.lost_flows", lost - lost_before);
+        if let (Some(seen), Some(before)) = (seen, seen_before) {
+            let since = |of: fn(&Seen) -> u64| of(&seen).saturating_sub(of(&before));
+            attributes.count("webb.ledger.seen_packets", since(|seen| seen.packets));
+            attributes.count("webb.ledger.missing_packets", since(|seen| seen.missing_packets));
+            attributes.count("webb.ledger.missing_bytes", since(|seen| seen.missing_bytes));
+        }
         each(self.record.finish());
     }
 

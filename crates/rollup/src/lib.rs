@@ -27,7 +27,7 @@ use webb_flow::{EndpointId, Extra, Flow, Sort, Verdict};
 use webb_index::policy::PolicyName;
 use webb_index::{End, Flows, Index};
 
-pub use encode::{Encoder, GAP, HEARTBEAT, ROLLUP};
+pub use encode::{Encoder, GAP, HEARTBEAT, ROLLUP, Seen};
 pub use key::{EndKey, Fold, Reporter, RowKey};
 pub use settings::{Keys, Settings};
 pub use sums::{BOUNDS_US, Connections, Histogram, Sums};
@@ -127,6 +127,10 @@ impl Rollups {
         share: Share,
     ) -> u32 {
         let row = self.row_key(flow, extra, index, call, share);
+        if self.rows.wants_sweep(&row) {
+            self.rows.sweep();
+            self.cache.clear();
+        }
         let place = self.rows.place(&row);
         // Which policy denies an address of the world depends on the address, which has no number.
         let is_of_address = row.policy.is_some() && [flow.source, flow.destination].iter().any(|end| !is_pod(*end));

@@ -31,12 +31,22 @@ pub(crate) struct Rows {
     hasher: RandomState,
     /// Rows of [`Fold::Namespaces`].
     of_namespaces: usize,
+    /// Rows without a sum were removed in this window already.
+    swept: bool,
 }
 
 impl Rows {
     pub(crate) fn new(limit: usize) -> Self {
         let hasher = RandomState::default();
-        Self { limit, places: Vec::new(), ids: HashTable::new(), free: Vec::new(), hasher, of_namespaces: 0 }
+        Self {
+            limit,
+            places: Vec::new(),
+            ids: HashTable::new(),
+            free: Vec::new(),
+            hasher,
+            of_namespaces: 0,
+            swept: false,
+        }
     }
 
     /// Number of rows.
@@ -44,12 +54,32 @@ impl Rows {
         self.ids.len()
     }
 
+    /// True if a new key would be folded although rows of windows before take up room: then
+    /// [`Rows::sweep`] makes some. Once a window at most, as that looks through all rows.
+    pub(crate) fn wants_sweep(&self, key: &RowKey) -> bool {
+        !self.swept && self.is_full() && self.find(key).is_none()
+    }
+
+    /// Removes rows without a sum: their places mean something else from now on.
+    pub(crate) fn sweep(&mut self) {
+        self.swept = true;
+        for place in 0..self.places.len() {
+            if self.places.get(place).is_some_and(|row| row.names.is_some() && row.sums.is_empty()) {
+                self.remove(place);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.ids.len() - self.of_namespaces >= self.limit
+    }
+
     /// The place of a key, or of the folded one that stands for it.
     pub(crate) fn place(&mut self, key: &RowKey) -> u32 {
         if let Some(place) = self.find(key) {
             return place;
         }
-        if self.ids.len() - self.of_namespaces < self.limit {
+        if !self.is_full() {
             return self.insert(*key);
         }
         let folded = key.folded(Fold::Namespaces);
@@ -92,21 +122,28 @@ impl Rows {
     /// Hands out all rows with a sum, and begins anew: rows without one are removed. True if any
     /// was.
     pub(crate) fn drain(&mut self, mut with: impl FnMut(&RowKey, &Sums)) -> bool {
+        self.swept = false;
         let before = self.free.len();
-        for (place, row) in self.places.iter_mut().enumerate().filter(|(_, row)| row.names.is_some()) {
-            if row.sums.is_empty() {
-                let hash = self.hasher.hash_one(row.key);
-                if let Ok(entry) = self.ids.find_entry(hash, |other| *other as usize == place) {
-                    entry.remove();
+        for place in 0..self.places.len() {
+            match self.places.get_mut(place).filter(|row| row.names.is_some()) {
+                Some(row) if !row.sums.is_empty() => {
+                    with(&row.key, &row.sums);
+                    row.sums.clear();
                 }
-                self.of_namespaces -= usize::from(row.key.fold == Fold::Namespaces);
-                *row = Row { key: RowKey::default(), sums: Sums::default(), names: None };
-                self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
-            } else {
-                with(&row.key, &row.sums);
-                row.sums.clear();
+                Some(_) => self.remove(place),
+                None => {}
             }
         }
         self.free.len() != before
+    }
+
+    fn remove(&mut self, place: usize) {
+        let Some(row) = self.places.get_mut(place) else { return };
+        let key = std::mem::replace(row, Row { key: RowKey::default(), sums: Sums::default(), names: None }).key;
+        if let Ok(entry) = self.ids.find_entry(self.hasher.hash_one(key), |other| *other as usize == place) {
+            entry.remove();
+        }
+        self.of_namespaces -= usize::from(key.fold == Fold::Namespaces);
+        self.free.push(u32::try_from(place).unwrap_or(u32::MAX));
     }
 }

@@ -214,6 +214,32 @@ fn a_full_table_folds() {
     assert_eq!(rollups.rows(), 0);
 }
 
+/// Rows that only the window before had give way before anything is folded, and none is mistaken
+/// for another after that.
+#[test]
+fn rows_of_before_give_way() {
+    let index = index();
+    let mut rollups = Rollups::new(Settings { max_rows: 20, ..Settings::default() });
+    let window = |rollups: &mut Rollups, ends: std::ops::Range<u8>| {
+        let flows: Vec<Flow> = ends.map(|to| packet(&index, 1, to)).collect();
+        observe(rollups, &index, &flows, &[]);
+        observe(rollups, &index, &flows, &[]);
+        rows(rollups)
+    };
+    for ends in [100..120, 120..140, 110..130, 100..120] {
+        let names = window(&mut rollups, ends.clone());
+        assert_eq!(names.len(), 20);
+        for (to, (name, sums)) in ends.zip(names) {
+            assert!(name.contains(&format!("ns-{to}/app")), "{to}: {name}");
+            assert_eq!(sums.packets_sent, 2);
+        }
+    }
+    assert_eq!(rollups.totals().folded, 0);
+    // What is beyond the limit within one window is folded.
+    window(&mut rollups, 100..125);
+    assert_eq!(rollups.totals().folded, 10);
+}
+
 /// A name that goes leaves its row as it is, and its number may be another's.
 #[test]
 fn rows_own_their_names() {

@@ -56,6 +56,13 @@ impl Node {
         }
     }
 
+    /// The node at a path of keys, such as `tls.ca_file`; as deep as there is one.
+    pub fn at(&self, path: &str) -> &Self {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        let Value::Map(pairs) = &self.value else { return self };
+        pairs.iter().find(|(key, _)| key.text == first).map_or(self, |(_, node)| node.at(rest))
+    }
+
     /// A problem at this place.
     pub fn problem(&self, message: impl Into<String>) -> Problem {
         Problem::new(Origin::File(self.mark), message)

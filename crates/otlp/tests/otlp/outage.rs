@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use webb_otlp::{Encoding, Loss, OutputConfig, RetryConfig, SpoolConfig, Stream};
+use webb_otlp::{BatchConfig, Encoding, Loss, OutputConfig, RetryConfig, SpoolConfig, Stream};
 
 use crate::common::{TestOwner, closed, output, quick, sized, sorted, spool};
 use crate::receiver::Receiver;
@@ -22,6 +22,7 @@ async fn a_day_without_a_receiver() {
     let output = Arc::new(output(OutputConfig {
         endpoint: Some(format!("http://127.0.0.1:{port}")),
         queue_bytes: 1 << 16,
+        batch: BatchConfig { max_bytes: 1 << 16, ..BatchConfig::default() },
         retry,
         spool: Some(spool),
         ..quick()

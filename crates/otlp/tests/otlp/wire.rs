@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use webb_otlp::{Attributes, Encoding, Environment, Feed, Head, Output, OutputConfig, Record, Severity, Stream};
+use webb_otlp::{
+    Attributes, BatchConfig, Encoding, Environment, Feed, Head, Output, OutputConfig, Record, Severity, Stream,
+};
 
-use crate::common::{Running, config, output, quick, request, sorted, wait_for};
+use crate::common::{Running, closed, config, output, quick, request, sorted, wait_for};
 use crate::receiver::{Receiver, Reply};
 
 /// All records arrive, once, by both protocols and in each encoding, and the bytes on the wire are
@@ -162,6 +164,24 @@ fn a_panic_loses_nothing() {
     assert_eq!(sorted(receiver.taken()), (0..30).collect::<Vec<_>>());
 }
 
+/// An output of another configuration gets what waited in memory, in order; the ledgers of both
+/// close, and the first one takes nothing any more.
+#[test]
+fn another_output_takes_over() {
+    let receiver = Receiver::http();
+    let before = output(config(&receiver));
+    (0..3).for_each(|part| before.offer(request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+    let running = Running::start(output(config(&receiver)));
+    running.output.take_over(&before);
+    before.offer(request(Stream::Flows, Encoding::Gzip, 30..35));
+    before.close();
+    let of_before = closed(&before);
+    assert_eq!((of_before.offered, of_before.dropped(webb_otlp::Loss::Shutdown), of_before.waiting), (5, 5, 0));
+    let ledger = running.settled();
+    assert_eq!((ledger.offered, ledger.delivered), (30, 30));
+    assert_eq!(sorted(receiver.taken()), (0..30).collect::<Vec<_>>());
+}
+
 /// A stop sends what it can within its time; what is left is counted when the output is closed.
 #[test]
 fn a_stop_does_not_last() {
@@ -194,7 +214,9 @@ fn a_stop_does_not_last() {
 fn nothing_waits_for_a_receiver() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
-    let running = Running::start(output(OutputConfig { endpoint, queue_bytes: 1 << 20, in_flight: 2, ..quick() }));
+    let batch = BatchConfig { max_bytes: 1 << 20, ..BatchConfig::default() };
+    let config = OutputConfig { endpoint, queue_bytes: 1 << 20, batch, in_flight: 2, ..quick() };
+    let running = Running::start(output(config));
     let body = request(Stream::Flows, Encoding::Gzip, 0..1000);
     let rollups = request(Stream::Rollups, Encoding::Gzip, 0..10);
     let (mut longest, mut most) = (Duration::ZERO, 0);

@@ -1,0 +1,114 @@
+"""Asks ClickHouse's engine the questions of docs/rollups.md about rows that webb sent in the lab.
+
+The first argument is a directory with what tests/live/rollups.rs left: rows as the collector's exporter for ClickHouse
+writes them, and the lab's books. The SQL is that of the page, word for word; only the names of the workload are the
+lab's. Fails at the first answer that differs from the books.
+"""
+
+import json
+import random
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from chdb.session import Session
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "rollups.md"
+
+# The collector's own table has more columns; these are the ones that the page reads.
+OTEL_LOGS = """
+CREATE TABLE otel_logs (Timestamp DateTime64(9), EventName String,
+  ResourceAttributes Map(LowCardinality(String), String), LogAttributes Map(LowCardinality(String), String))
+ENGINE = MergeTree ORDER BY Timestamp
+"""
+
+
+def statements():
+    """The SQL of the page, in its order."""
+    section = PAGE.read_text().split("\n## ClickHouse\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sql\n(.*?)```", section, re.S)
+    found = [statement.strip() for block in blocks for statement in block.split(";") if statement.strip()]
+    named = {"'data'": "'default'", "'db'": "'deathstar'"}
+    for example, of_lab in named.items():
+        assert any(example in statement for statement in found), f"the page does not ask for {example} any more"
+        found = [statement.replace(example, of_lab) for statement in found]
+    return found
+
+
+def expect(what, found, wanted):
+    if found != wanted:
+        sys.exit(f"clickhouse: {what}: {found}, but the lab's books have {wanted}")
+    print(f"clickhouse: {what}: {found}")
+
+
+class Engine:
+    """An engine with the tables of the page."""
+
+    def __init__(self, directory):
+        self.session = Session(directory)
+        self.session.query("CREATE DATABASE lab ENGINE = Atomic")
+        self.session.query("USE lab")
+        table, view, *self.questions = statements()
+        for statement in (OTEL_LOGS, table, view):
+            self.session.query(statement)
+
+    def add(self, lines, file):
+        """Inserts rows in one part."""
+        file.write_text("".join(lines))
+        self.session.query(f"INSERT INTO otel_logs SELECT * FROM file('{file}', JSONEachRow)")
+
+    def ask(self, sql):
+        """The rows of an answer."""
+        answer = str(self.session.query(sql, "JSONCompactEachRow"))
+        return [json.loads(line) for line in answer.splitlines() if line]
+
+
+def main():
+    directory = Path(sys.argv[1])
+    lines = {path.stem: path.read_text().splitlines(keepends=True) for path in sorted(directory.glob("*.jsonl"))}
+    one, two = (json.loads((directory / f"{name}.books.json").read_text()) for name in ("one_agent", "two_agents"))
+    everything = [line for of_test in lines.values() for line in of_test]
+    with tempfile.TemporaryDirectory() as scratch:
+        engine = Engine(f"{scratch}/engine")
+        engine.add(everything, Path(scratch) / "rows.jsonl")
+        who, denied, between, nodes = engine.questions
+
+        callers = {tuple(row[:3]): (int(row[3]), int(row[4])) for row in engine.ask(who)}
+        both = (one["connections"] + two["connections"], one["bytes"] + two["bytes"])
+        expect("connections and bytes of tiefighter to deathstar", callers[("default", "tiefighter", 80)], both)
+
+        by_policy = {}
+        for _, policy, packets, sources in engine.ask(denied):
+            known = by_policy.get(policy, (0, 0))
+            by_policy[policy] = (known[0] + int(packets), max(known[1], int(sources)))
+        expect("denied packets, and who was", by_policy["default/empire-only"], (one["denied_packets"], 1))
+
+        gigabytes = {tuple(row[:2]): row[2] for row in engine.ask(between)}
+        expect("bytes of tiefighter between zones", round(gigabytes[("default", "tiefighter")] * 1e9), two["between_zones"])
+
+        windows = {row[0]: (int(row[1]), int(row[4]), int(row[5])) for row in engine.ask(nodes)}
+        records = [json.loads(line) for line in everything]
+        heard = {}
+        for record in records:
+            if record["EventName"] == "webb.heartbeat":
+                heard.setdefault(record["ResourceAttributes"]["k8s.node.name"], set()).add(record["Timestamp"])
+        expect("windows of each node, nothing missing", windows, {node: (len(at), 0, 0) for node, at in heard.items()})
+
+        # Requests arrive again, whole and in part, in any order.
+        sums = "SELECT count(), sum(bytes_sent + bytes_received), sum(packets_sent + packets_received), sum(connections)"
+        once = engine.ask(f"{sums} FROM webb_rollups")
+        chance = random.Random(7)
+        for part in (everything, [line for line in everything if chance.random() < 0.5]):
+            again = list(part)
+            chance.shuffle(again)
+            engine.add(again, Path(scratch) / "again.jsonl")
+        plain = engine.ask(f"{sums} FROM webb_rollups")
+        if plain == once:
+            sys.exit("clickhouse: repeated rows were merged before anybody looked, so FINAL was not tested")
+        expect("rows and sums of what was sent two and a half times, FINAL", engine.ask(f"{sums} FROM webb_rollups FINAL"), once)
+        by_uid = engine.ask(f"{sums} FROM (SELECT * FROM webb_rollups LIMIT 1 BY uid)")
+        expect("the same with LIMIT 1 BY uid", by_uid, once)
+
+
+main()
