@@ -129,26 +129,35 @@ fn rotel(to: &str) -> (Process, u16, u16) {
     (process, grpc, http)
 }
 
-/// All records come through rotel, by both protocols, whatever encodings it refuses.
+/// All records come through rotel, by both protocols, whatever encodings it refuses: a million with
+/// `WEBB_OTLP_RECORDS=1000000`.
 #[test]
 fn rotel_hands_on_all_records() {
     let behind = Receiver::grpc();
     let (_process, grpc, http) = rotel(&behind.url());
+    let wanted: i64 = std::env::var("WEBB_OTLP_RECORDS").map_or(60_000, |records| records.parse().unwrap());
+    // Of each protocol and encoding.
+    let parts = (wanted / 6).div_euclid(1000).max(1);
     let mut expected = 0;
     for (port, protocol) in [(grpc, Protocol::Grpc), (http, Protocol::HttpProtobuf)] {
         for encoding in Encoding::ALL {
             let compression = Some(encoding);
             let running =
                 Running::start(output(OutputConfig { protocol: Some(protocol), compression, ..config(port) }));
-            running.offer((0..10).map(|part| {
+            for part in 0..parts {
+                wait_for("room in the queue", || {
+                    let waiting = running.output.figures().queue_bytes();
+                    if waiting < 4 << 20 { Ok(()) } else { Err(waiting.to_string()) }
+                });
                 let first = expected + part * 1000;
-                request(Stream::ALL[usize::try_from(part % 2).unwrap()], encoding, first..first + 1000)
-            }));
+                let stream = Stream::ALL[usize::try_from(part % 2).unwrap()];
+                running.offer([request(stream, encoding, first..first + 1000)]);
+            }
             let ledger = running.settled();
             let problems = running.owner.problems.lock().unwrap().clone();
-            assert_eq!(ledger.delivered, 10_000, "{protocol:?}, {encoding:?}: {ledger:?}, {problems:?}");
+            assert_eq!(i64::try_from(ledger.delivered).unwrap(), parts * 1000, "{protocol:?}, {encoding:?}: {ledger:?}, {problems:?}");
             println!("{protocol:?}, {encoding:?}: {:?}", running.output.figures().requests());
-            expected += 10_000;
+            expected += parts * 1000;
         }
     }
     wait_for("all of them behind rotel", || {
