@@ -40,7 +40,7 @@ struct Exchange {
     outcome: Result<Answer, Fault>,
 }
 
-async fn exchange(client: &Client<'_>, id: u64, request: Request, epoch: u64) -> Exchange {
+async fn perform(client: &Client<'_>, id: u64, request: Request, epoch: u64) -> Exchange {
     let started = Instant::now();
     let outcome = client.send(&request).await;
     Exchange { id, request, epoch, took: started.elapsed(), outcome }
@@ -50,7 +50,7 @@ async fn exchange(client: &Client<'_>, id: u64, request: Request, epoch: u64) ->
 pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
     let client = Client::new(&output.resolved, &output.environment);
     let mut delivery = Delivery::new(output, owner, &client);
-    let mut flights = FuturesUnordered::new();
+    let mut exchanges = FuturesUnordered::new();
     let mut stop_at = None;
     let point = format!("otlp/{}", output.config.name);
     loop {
@@ -61,23 +61,23 @@ pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
             stop_at = Some(now + SHUTDOWN_BUDGET);
         }
         delivery.maintain(now);
-        while delivery.pace.may_depart(now, flights.len(), output.config.in_flight) {
+        while delivery.pace.may_depart(now, exchanges.len(), output.config.in_flight) {
             let Some((id, request)) = delivery.store.next(now) else { break };
             delivery.pace.departed();
-            flights.push(exchange(&client, id, request, delivery.pace.epoch()));
+            exchanges.push(perform(&client, id, request, delivery.pace.epoch()));
         }
         delivery.show(now);
         let next_at = delivery.pace.wake_at(now);
         if let Some(stop_at) = stop_at {
             let waits = next_at.is_some_and(|at| at < stop_at) && !output.state().queue.is_empty();
-            if now >= stop_at || flights.is_empty() && !waits {
+            if now >= stop_at || exchanges.is_empty() && !waits {
                 break;
             }
         }
         let wake_at = [next_at, stop_at].into_iter().flatten().fold(now + BEAT_INTERVAL, Instant::min);
         tokio::select! {
             biased;
-            Some(flight) = flights.next() => delivery.settle(&flight),
+            Some(exchange) = exchanges.next() => delivery.settle(&exchange),
             () = output.changed.notified() => {}
             () = sleep_until(wake_at) => {}
         }
@@ -161,25 +161,25 @@ impl<'a> Delivery<'a> {
         may
     }
 
-    fn settle(&mut self, flight: &Exchange) {
+    fn settle(&mut self, exchange: &Exchange) {
         let now = Instant::now();
         let figures = &self.output.figures;
-        match &flight.outcome {
+        match &exchange.outcome {
             Ok(answer) => {
-                figures.request(&answer.code, matches!(answer.verdict, Verdict::Taken { .. }), flight.took);
-                self.judge(flight, answer, now);
+                figures.request(&answer.code, matches!(answer.verdict, Verdict::Taken { .. }), exchange.took);
+                self.judge(exchange, answer, now);
             }
             Err(fault) => {
-                figures.request(fault.code, false, flight.took);
+                figures.request(fault.code, false, exchange.took);
                 self.of_requests = format!("no delivery to {}: {}", self.output.resolved.target, fault.text);
-                self.store.release(flight.id);
-                self.pace.failed(flight.epoch, None, now);
+                self.store.release(exchange.id);
+                self.pace.failed(exchange.epoch, None, now);
             }
         }
     }
 
-    fn judge(&mut self, flight: &Exchange, answer: &Answer, now: Instant) {
-        let is_zstd = flight.request.encoding == Encoding::Zstd;
+    fn judge(&mut self, exchange: &Exchange, answer: &Answer, now: Instant) {
+        let is_zstd = exchange.request.encoding == Encoding::Zstd;
         let verdict = match answer.verdict {
             // Some receivers have no other word for an encoding that they do not know.
             Verdict::Refused if answer.code == "400" && is_zstd && !self.output.state().takes_zstd => {
@@ -190,23 +190,23 @@ impl<'a> Delivery<'a> {
         match *verdict {
             Verdict::Taken { rejected } => {
                 self.output.state().takes_zstd |= is_zstd;
-                self.taken(flight, rejected, &answer.text, now);
+                self.taken(exchange, rejected, &answer.text, now);
                 self.works(now);
             }
             Verdict::Retry { after, few } => {
                 self.of_requests = self.refusal(answer);
-                self.pace.failed(flight.epoch, after, now);
-                if few && self.store.doubt(flight.id, MAX_DOUBTFUL) {
-                    self.refuse(flight, answer, now);
+                self.pace.failed(exchange.epoch, after, now);
+                if few && self.store.doubt(exchange.id, MAX_DOUBTFUL) {
+                    self.refuse(exchange, answer, now);
                 } else {
-                    self.store.release(flight.id);
+                    self.store.release(exchange.id);
                 }
             }
             Verdict::TooLarge => {
-                self.too_large(flight, answer, now);
+                self.too_large(exchange, answer, now);
                 self.works(now);
             }
-            Verdict::Encoding if self.output.state().refuse(flight.request.encoding) => {
+            Verdict::Encoding if self.output.state().refuse(exchange.request.encoding) => {
                 tracing::warn!(
                     output = self.output.config.name,
                     "{}; requests are sent as {} from now on",
@@ -215,23 +215,23 @@ impl<'a> Delivery<'a> {
                 );
                 // Google's server refuses any other on a connection that had an unknown one.
                 self.client.forget_connections();
-                self.store.release(flight.id);
+                self.store.release(exchange.id);
             }
             // Others were under way when the first one was refused.
-            Verdict::Encoding if self.output.state().encoding != flight.request.encoding => {
-                self.store.release(flight.id);
+            Verdict::Encoding if self.output.state().encoding != exchange.request.encoding => {
+                self.store.release(exchange.id);
             }
             // A login may come with the next change of its Secret, which takes a minute to arrive.
             Verdict::Login if self.output.resolved.headers_directory.is_some() => {
                 self.of_requests = self.refusal(answer);
                 if !self.client.poll_headers() {
-                    self.pace.failed(flight.epoch, None, now);
+                    self.pace.failed(exchange.epoch, None, now);
                 }
-                self.store.release(flight.id);
+                self.store.release(exchange.id);
             }
             Verdict::Encoding | Verdict::Login | Verdict::Refused => {
                 self.of_requests = self.refusal(answer);
-                self.refuse(flight, answer, now);
+                self.refuse(exchange, answer, now);
                 self.pace.answered(now);
             }
         }
@@ -248,13 +248,13 @@ impl<'a> Delivery<'a> {
         format!("{} answers {}", self.output.resolved.target, self.client.mask(&answer.to_string()))
     }
 
-    fn taken(&mut self, flight: &Exchange, rejected: u32, text: &str, now: Instant) {
-        if let Some(entry) = self.store.remove(flight.id) {
-            let size = flight.request.body.len();
+    fn taken(&mut self, exchange: &Exchange, rejected: u32, text: &str, now: Instant) {
+        if let Some(entry) = self.store.remove(exchange.id) {
+            let size = exchange.request.body.len();
             self.output.figures.delivered(entry.stream, entry.records, rejected, size);
         }
         if (rejected > 0 || !text.is_empty()) && self.may_log(Line::Warning, now) {
-            let (target, sent) = (&self.output.resolved.target, flight.request.records);
+            let (target, sent) = (&self.output.resolved.target, exchange.request.records);
             let (name, says) = (&self.output.config.name, self.client.mask(text));
             match rejected.min(sent) {
                 0 => tracing::warn!(output = name, "{target} has taken {sent} records, and says: {says}"),
@@ -263,39 +263,39 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn refuse(&mut self, flight: &Exchange, answer: &Answer, now: Instant) {
-        self.store.drop(flight.id, Loss::Refused);
+    fn refuse(&mut self, exchange: &Exchange, answer: &Answer, now: Instant) {
+        self.store.drop(exchange.id, Loss::Refused);
         if self.may_log(Line::Refusal, now) {
             tracing::warn!(
                 output = self.output.config.name,
                 "{} records are lost: {}",
-                flight.request.records,
+                exchange.request.records,
                 self.refusal(answer)
             );
         }
     }
 
-    fn too_large(&mut self, flight: &Exchange, answer: &Answer, now: Instant) {
-        let halves = flight.request.halves();
+    fn too_large(&mut self, exchange: &Exchange, answer: &Answer, now: Instant) {
+        let halves = exchange.request.halves();
         if let Ok(Some(halves)) = halves {
-            let learned = (flight.request.plain_bytes / 2).max(MIN_REQUEST_BYTES);
+            let learned = (exchange.request.plain_bytes / 2).max(MIN_REQUEST_BYTES);
             self.output.state().limit(learned);
             tracing::info!(
                 output = self.output.config.name,
                 "{}; requests have at most {learned} bytes from now on",
                 self.refusal(answer)
             );
-            self.store.replace(flight.id, halves.into());
+            self.store.replace(exchange.id, halves.into());
             return;
         }
         self.output.state().forget_limit(self.output.config.batch.max_bytes);
-        self.store.drop(flight.id, Loss::TooLarge);
+        self.store.drop(exchange.id, Loss::TooLarge);
         if self.may_log(Line::Refusal, now) {
             tracing::warn!(
                 output = self.output.config.name,
                 "a record of {} ({} bytes) is lost: {}",
-                flight.request.event_name(),
-                flight.request.plain_bytes,
+                exchange.request.event_name(),
+                exchange.request.plain_bytes,
                 self.refusal(answer)
             );
         }
