@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counting_allocator::allocations_here;
-use mix::pipeline::Pipeline;
+use mix::pipeline::{Beside, Pipeline};
 use rustix::time::{ClockId, clock_gettime};
 use webb_decode::{Decoded, Decoder};
 use webb_flow::Flow;
@@ -234,30 +234,40 @@ fn rollups() {
 /// What counting costs while the history's own thread takes the same batches, and what that thread
 /// costs. On two cores it cannot take all of a flood.
 fn history_beside() {
-    const RECORDS: usize = 1 << 20;
     head("Through the pipeline's threads, without and with a history of 65,535 flows: counting alone");
+    beside(&[("without", Beside::Nothing), ("with a history of 65535", Beside::History(65_535))]);
+}
+
+/// The same with rows whose receiver has stopped: their thread and that of the output.
+fn rollups_beside() {
+    head("Through the pipeline's threads, without and with rows for a receiver that has stopped: counting alone");
+    beside(&[("without", Beside::Nothing), ("with rows", Beside::Rows)]);
+}
+
+fn beside(cases: &[(&str, Beside)]) {
+    const RECORDS: usize = 1 << 20;
     for (name, configuration) in CONFIGURATIONS {
-        for flows in [0, 65_535] {
-            let pipeline = Pipeline::of(configuration, mix::PODS, mix::records(mix::PODS), flows);
+        for (case, beside) in cases {
+            let pipeline = Pipeline::of(configuration, mix::PODS, mix::records(mix::PODS), *beside);
             pipeline.run(RECORDS as u64);
-            let begin = pipeline.history();
+            let begin = pipeline.beside();
             let mut times = Times::default();
             let began = Instant::now();
             while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
-                let (wall, all, of_history) = (Instant::now(), cpu(ClockId::ProcessCPUTime), pipeline.history().0);
+                let (wall, all, theirs) = (Instant::now(), cpu(ClockId::ProcessCPUTime), pipeline.beside().0);
                 pipeline.run(RECORDS as u64);
-                let of_history = pipeline.history().0.saturating_sub(of_history);
-                times.cpu.push(cpu(ClockId::ProcessCPUTime).saturating_sub(all + of_history));
+                let theirs = pipeline.beside().0.saturating_sub(theirs);
+                times.cpu.push(cpu(ClockId::ProcessCPUTime).saturating_sub(all + theirs));
                 times.wall.push(wall.elapsed());
             }
             times.cpu.sort_unstable();
             times.wall.sort_unstable();
-            times.print(&format!("{name}, history of {flows}"), RECORDS, 0);
-            let (time, written, left_out) = pipeline.history();
-            let (time, written, left_out) = (time.saturating_sub(begin.0), written - begin.1, left_out - begin.2);
-            if flows > 0 {
-                let each = time.as_secs_f64() * 1e9 / written as f64;
-                println!("{name}: its thread took {each:.1} ns a flow; wrote {written}, left out {left_out}");
+            times.print(&format!("{name}, {case}"), RECORDS, 0);
+            let (time, taken, left_out) = pipeline.beside();
+            let (time, taken, left_out) = (time.saturating_sub(begin.0), taken - begin.1, left_out - begin.2);
+            if taken > 0 {
+                let each = time.as_secs_f64() * 1e9 / taken as f64;
+                println!("{name}: its threads took {each:.1} ns a flow; took {taken}, left out {left_out}");
             }
         }
     }
@@ -347,7 +357,7 @@ fn connections() {
         ("first and connections, no events", &with, &plain),
         ("first and connections, events", &with, &events),
     ] {
-        let pipeline = Pipeline::of(configuration, mix::PODS, records.clone(), 0);
+        let pipeline = Pipeline::of(configuration, mix::PODS, records.clone(), Beside::Nothing);
         pipeline.run(RECORDS as u64);
         let times = Times::by(ClockId::ProcessCPUTime, || pipeline.run(RECORDS as u64));
         times.print(name, RECORDS, 0);
@@ -403,11 +413,12 @@ fn memory() {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let tables: [(&str, fn()); 10] = [
+    let tables: [(&str, fn()); 11] = [
         ("path", path),
         ("history", history),
         ("rollups", rollups),
         ("history-beside", history_beside),
+        ("rollups-beside", rollups_beside),
         ("stages", stages),
         ("series", series),
         ("pods", pods),

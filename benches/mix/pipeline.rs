@@ -1,6 +1,7 @@
 //! The pipeline's own threads over records that lie in memory: a reader that decodes, and a thread
 //! for each metric.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -8,15 +9,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::Receiver;
+use rustix::thread::{Pid, gettid};
 use webb::pipeline::{
-    AggregatorState, Commands, Consumer, Counters, HistoryState, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState,
-    record, work,
+    AggregatorState, Commands, Consumer, Counters, HistoryState, Item, Lane, Lanes, Lifecycle, Looks, Reader,
+    ReaderState, RollupSite, RollupState, WantedRollups, new_uuid, record, roll_up, work,
 };
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::Record;
 use webb_flow::fault::{Components, State};
 use webb_metrics::{Aggregator, captures, grammar};
 use webb_observer::History;
+use webb_otlp::{Environment, Output, OutputConfig, Owner, Protocol};
+use webb_rollup::Settings;
 use zerocopy::IntoBytes;
 
 /// Hands out as many records as were asked for.
@@ -58,19 +63,53 @@ pub(crate) struct Pipeline {
     asked: Arc<AtomicU64>,
     counters: Arc<Counters>,
     states: Vec<Arc<AggregatorState>>,
-    history: Option<(Arc<HistoryState>, rustix::thread::Pid)>,
+    beside: Option<Running>,
     lifecycles: Vec<Arc<Lifecycle>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Pipeline {
-    pub(crate) fn new(configuration: &str, pods: u32) -> Self {
-        Self::of(configuration, pods, super::records(pods), 0)
+/// What takes the flows beside the counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// A history of so many flows.
+    History(usize),
+    /// Rows with windows of a second, for a receiver that has stopped.
+    Rows,
+}
+
+/// The threads of it.
+struct Running {
+    lane: Arc<Lane>,
+    /// Flows that it has taken.
+    taken: Box<dyn Fn() -> u64>,
+    numbers: Vec<Pid>,
+    wake: Box<dyn Fn()>,
+    /// Takes connections, and nothing from them.
+    _receiver: Option<TcpListener>,
+}
+
+/// The run of an output's thread.
+struct Sender(Arc<Lifecycle>);
+
+impl Owner for Sender {
+    fn beat(&self) {}
+
+    fn stopping(&self) -> bool {
+        self.0.stopping()
     }
 
-    /// Reads `records` again and again. Has a history of so many flows, unless that is 0.
+    fn problem(&self, _: &str) {}
+}
+
+impl Pipeline {
+    pub(crate) fn new(configuration: &str, pods: u32) -> Self {
+        Self::of(configuration, pods, super::records(pods), Beside::Nothing)
+    }
+
+    /// Reads `records` again and again.
     #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
-    pub(crate) fn of(configuration: &str, pods: u32, records: Vec<Record>, flows: usize) -> Self {
+    pub(crate) fn of(configuration: &str, pods: u32, records: Vec<Record>, beside: Beside) -> Self {
         let components = Components::default();
         let (mut lanes, mut threads, mut lifecycles, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let metrics = grammar::parse(configuration).unwrap_or_default().metrics;
@@ -86,21 +125,59 @@ impl Pipeline {
             lifecycles.push(Arc::clone(&lifecycle));
             threads.push(std::thread::spawn(move || work(&lifecycle, &items, &state, Looks::default())));
         }
-        let history = (flows > 0).then(|| {
-            let component = components.component("history");
-            component.set_state(State::Up, "");
-            let (lane, items) = Lane::to(Consumer::History, Arc::clone(&component));
-            let (lane, lifecycle) = (Arc::new(lane), Arc::new(Lifecycle::new(component)));
-            lanes.push(Arc::clone(&lane));
-            lifecycles.push(Arc::clone(&lifecycle));
-            let state = Arc::new(HistoryState::new(Arc::new(History::new(flows)), lane, "here".to_owned(), None));
-            let (of_thread, (thread, number)) = (Arc::clone(&state), std::sync::mpsc::sync_channel(1));
-            threads.push(std::thread::spawn(move || {
-                thread.send(rustix::thread::gettid()).unwrap();
-                record(&lifecycle, &items, &of_thread);
-            }));
-            (state, number.recv().unwrap())
-        });
+        let beside = match beside {
+            Beside::Nothing => None,
+            Beside::History(flows) => {
+                let (lane, items, lifecycle) = lane_to(Consumer::History, "history", &components);
+                let history = Arc::new(History::new(flows));
+                let state = Arc::new(HistoryState::new(history, Arc::clone(&lane), "here".to_owned(), None));
+                let (of_thread, its) = (Arc::clone(&state), Arc::clone(&lifecycle));
+                let number = start(&mut threads, move || record(&its, &items, &of_thread));
+                lifecycles.push(lifecycle);
+                let wake = Arc::clone(&lane);
+                Some(Running {
+                    lane,
+                    taken: Box::new(move || state.recorded()),
+                    numbers: vec![number],
+                    wake: Box::new(move || wake.waker().wake()),
+                    _receiver: None,
+                })
+            }
+            Beside::Rows => {
+                let (lane, items, lifecycle) = lane_to(Consumer::Rollups, "rollups", &components);
+                let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                let config = OutputConfig {
+                    endpoint: Some(format!("http://{}", receiver.local_addr().unwrap())),
+                    protocol: Some(Protocol::HttpProtobuf),
+                    ..OutputConfig::named("stopped")
+                };
+                let output = Arc::new(Output::new(config, &Environment::default(), &new_uuid()).unwrap());
+                let site = RollupSite { cluster: String::new(), node: "here".to_owned() };
+                let state = Arc::new(RollupState::new(Arc::clone(&lane), site));
+                let settings = Settings { window: Duration::from_secs(1), ..Settings::default() };
+                state.want(WantedRollups { settings, outputs: vec![Arc::clone(&output)] });
+                let (of_thread, its) = (Arc::clone(&state), Arc::clone(&lifecycle));
+                let rows = start(&mut threads, move || roll_up(&its, &items, &of_thread));
+                let (sending, sender) = (Arc::clone(&output), Sender(Arc::clone(&lifecycle)));
+                let sends = start(&mut threads, move || sending.run(&sender).unwrap());
+                lifecycles.push(lifecycle);
+                let wake = Arc::clone(&lane);
+                Some(Running {
+                    lane,
+                    taken: Box::new(move || {
+                        let counts = state.counts();
+                        counts.flows + counts.passed_over + counts.panicked + counts.ignored
+                    }),
+                    numbers: vec![rows, sends],
+                    wake: Box::new(move || {
+                        wake.waker().wake();
+                        output.wake();
+                    }),
+                    _receiver: Some(receiver),
+                })
+            }
+        };
+        lanes.extend(beside.iter().map(|running| Arc::clone(&running.lane)));
         let lanes = Lanes::new(lanes);
         lanes.want_connections(connections);
         let counters = Arc::new(Counters::default());
@@ -121,7 +198,7 @@ impl Pipeline {
         let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
         lifecycles.push(Arc::clone(&lifecycle));
         threads.push(std::thread::spawn(move || assert!(reader.run(&lifecycle).is_ok())));
-        Self { asked, counters, states, history, lifecycles, threads }
+        Self { asked, counters, states, beside, lifecycles, threads }
     }
 
     /// So many records more, from the ring to every counter.
@@ -131,10 +208,7 @@ impl Pipeline {
             let flows = self.counters.flows.load(SeqCst);
             flows >= all
                 && self.states.iter().all(|state| state.counted() >= flows)
-                && self
-                    .history
-                    .iter()
-                    .all(|(state, _)| state.recorded() + state.lane().skipped() >= state.lane().sent())
+                && self.beside.iter().all(|of| (of.taken)() + of.lane.skipped() >= of.lane.sent())
         };
         while self.counters.read.load(SeqCst) < all || !counted() {
             std::thread::sleep(Duration::from_millis(1));
@@ -143,20 +217,47 @@ impl Pipeline {
 }
 
 impl Pipeline {
-    /// CPU time of the history's thread, and the flows that it wrote and that it left out.
-    pub(crate) fn history(&self) -> (Duration, u64, u64) {
-        let Some((state, thread)) = &self.history else { return (Duration::ZERO, 0, 0) };
-        let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let on_cpu_ns = text.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
-        (Duration::from_nanos(on_cpu_ns), state.recorded(), state.lane().skipped())
+    /// CPU time of the threads beside the counters, and the flows that they took and that they left
+    /// out.
+    pub(crate) fn beside(&self) -> (Duration, u64, u64) {
+        let Some(beside) = &self.beside else { return (Duration::ZERO, 0, 0) };
+        let on_cpu_ns = |number: &Pid| {
+            let path = format!("/proc/self/task/{}/schedstat", number.as_raw_nonzero());
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+        };
+        let time = Duration::from_nanos(beside.numbers.iter().map(on_cpu_ns).sum());
+        (time, (beside.taken)(), beside.lane.skipped())
     }
+}
+
+/// A lane to a consumer, and the life of its thread.
+fn lane_to(
+    consumer: Consumer,
+    name: &'static str,
+    components: &Components,
+) -> (Arc<Lane>, Receiver<Item>, Arc<Lifecycle>) {
+    let component = components.component(name);
+    component.set_state(State::Up, "");
+    let (lane, items) = Lane::to(consumer, Arc::clone(&component));
+    (Arc::new(lane), items, Arc::new(Lifecycle::new(component)))
+}
+
+/// Starts a thread, and returns its number.
+#[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
+fn start(threads: &mut Vec<JoinHandle<()>>, body: impl FnOnce() + Send + 'static) -> Pid {
+    let (thread, number) = std::sync::mpsc::sync_channel(1);
+    threads.push(std::thread::spawn(move || {
+        thread.send(gettid()).unwrap();
+        body();
+    }));
+    number.recv().unwrap()
 }
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
         self.lifecycles.iter().for_each(|lifecycle| lifecycle.stop());
-        self.history.iter().for_each(|(state, _)| state.lane().waker().wake());
+        self.beside.iter().for_each(|of| (of.wake)());
         for thread in self.threads.drain(..) {
             let _ended = thread.join();
         }

@@ -155,7 +155,11 @@ fn rotel_hands_on_all_records() {
             }
             let ledger = running.settled();
             let problems = running.owner.problems.lock().unwrap().clone();
-            assert_eq!(i64::try_from(ledger.delivered).unwrap(), parts * 1000, "{protocol:?}, {encoding:?}: {ledger:?}, {problems:?}");
+            assert_eq!(
+                i64::try_from(ledger.delivered).unwrap(),
+                parts * 1000,
+                "{protocol:?}, {encoding:?}: {ledger:?}, {problems:?}"
+            );
             println!("{protocol:?}, {encoding:?}: {:?}", running.output.figures().requests());
             expected += parts * 1000;
         }
