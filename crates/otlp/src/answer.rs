@@ -145,10 +145,10 @@ impl Answer {
             Value::Bytes(partial) if number == 1 => Some(partial),
             _ => None,
         });
-        let (mut rejected, mut text) = (0, String::new());
-        if !body.trim_ascii_start().starts_with(b"{") && Fields(body).any(|field| field.is_err()) {
-            text = "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?".to_owned();
-        }
+        let is_json = body.trim_ascii_start().starts_with(b"{");
+        let is_other = !is_json && Fields(body).any(|field| field.is_err());
+        let said = if is_other { "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?" } else { "" };
+        let (mut rejected, mut text) = (0, said.to_owned());
         for (number, value) in Fields(partial.unwrap_or_default()).filter_map(Result::ok) {
             match (number, value) {
                 (1, Value::Varint(records)) => {
