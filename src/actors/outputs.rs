@@ -95,8 +95,9 @@ impl Outputs {
             }
             match self.start(wanted) {
                 Ok(output) => {
-                    let before = leaving.iter().find(|member| member.output.config().name == *name);
-                    before.into_iter().for_each(|member| output.take_over(&member.output));
+                    if let Some(before) = leaving.iter().find(|member| member.output.config().name == *name) {
+                        output.take_over(&before.output);
+                    }
                 }
                 Err(why) => {
                     tracing::error!(output = %name, "not started: {why}");
@@ -104,7 +105,9 @@ impl Outputs {
                 }
             }
         }
-        leaving.iter().for_each(|member| close(&member.output, "the output is gone"));
+        for member in &leaving {
+            close(&member.output, "the output is gone");
+        }
         self.offer_to(wanted);
         failed
     }
@@ -113,7 +116,9 @@ impl Outputs {
     pub async fn finish(&self) {
         let members: Vec<Member> = self.held().values().cloned().collect();
         futures::future::join_all(members.iter().map(finish)).await;
-        members.iter().for_each(|member| close(&member.output, "the agent stops"));
+        for member in &members {
+            close(&member.output, "the agent stops");
+        }
     }
 
     fn start(&self, wanted: &exports::Output) -> Result<Arc<Output>, String> {

@@ -44,7 +44,7 @@ use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::agent_metrics::cluster_mesh::MeshParts;
 use crate::bpf_loader::maps::NodeObjects;
-use crate::bpf_loader::{self, Confine, Handover, HandoverOutcome, Loader, Probes};
+use crate::bpf_loader::{self, Confine, Handover, HandoverOutcome, Ledger, Loader, Probes};
 use crate::conntrack::{Counters as Heard, Follower, Snat};
 use crate::families::Endpoint;
 use crate::http::{Admin, CONTROL, Explain, LostEvents, Scrape};
@@ -181,8 +181,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
-    observer::metrics(&own, observing.as_ref())?;
-    outputs::metrics(&own, sending.as_ref(), kernel_ledger)?;
+    beside_metrics(&own, observing.as_ref(), (sending.as_ref(), kernel_ledger))?;
     metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), Some(&watch))?;
     let history = observing.as_ref().map(|observing| Arc::clone(observing.state.history()));
     let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes, history }, &own)?;
@@ -247,6 +246,16 @@ fn start_fleet(
     let (fleet, lanes) = Fleet::start(factory, metrics.configs(), commands.clone(), others);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     (Arc::new(fleet), lanes, collector, lister)
+}
+
+/// Rows about what there is beside the metrics.
+fn beside_metrics(
+    own: &SelfMetrics,
+    observing: Option<&Observing>,
+    (sending, ledger): (Option<&Sending>, Ledger),
+) -> Result<(), prometheus::Error> {
+    observer::metrics(own, observing)?;
+    outputs::metrics(own, sending, ledger)
 }
 
 pub(super) fn start_scrapes(
