@@ -100,8 +100,8 @@ fn text(attributes: &[KeyValue]) -> Row {
     attributes.iter().filter_map(pair).collect()
 }
 
-/// Leaves rows, and what the lab knows of them, for `make clickhouse`, which says where: the rows as
-/// the collector's exporter for ClickHouse would write them, one JSON object a line.
+/// Leaves rows, and what the lab knows of them, for `make clickhouse`, which says where: the rows
+/// as the collector's exporter for ClickHouse would write them, one JSON object a line.
 fn keep(name: &str, rows: &[Row], books: &serde_json::Value) {
     let Some(directory) = std::env::var_os("WEBB_KEEP_ROWS").map(std::path::PathBuf::from) else { return };
     let mut lines = String::new();
