@@ -363,6 +363,8 @@ defs! {
         "Flows in rows of fewer parts, because the window had max_rows rows: by namespaces, or in one row for the rest. Their sums are exact";
     ROLLUP_WINDOWS: counter "webb_rollup_windows_total" []
         "Windows that have ended, and were sent";
+    OUTPUT_FLOWS: counter "webb_output_flows_total" ["outcome"]
+        "Events of the history by what became of them for outputs with flows: included, sent for themselves; sampled, sent as part of a sample; passed_over, not selected; limited, beyond max_per_second; overrun, gone from the history before they were read; panicked. All together are those that the history had since flows were asked for";
     OUTPUT_RECORDS: counter "webb_output_records_total" ["output", "stream", "outcome"]
         "Records of an output: offered, and what became of them: delivered; rejected by a receiver that took the rest of a request; dropped as queue_full, spool_full, too_old, refused (a final answer), too_large, shutdown or corrupted. What is missing waits (webb_output_waiting_records)";
     OUTPUT_WAITING: gauge "webb_output_waiting_records" ["output", "stream"]

@@ -12,7 +12,6 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::oneshot;
 use webb_flow::fault::{Component, Components};
-use webb_index::filters::Layer7Reads;
 use webb_metrics::dynamic::MetricChange;
 use webb_metrics::{Aggregator, Layer7Wishes, Limits, MetricConfig, Share, captures};
 
@@ -74,16 +73,6 @@ pub struct OtherLanes {
     pub rollups: Option<Arc<Lane>>,
 }
 
-/// Layer 7 fields that a history needs, of what is looked for at all.
-const SHOWN: Layer7Wishes = Layer7Wishes {
-    dns: true,
-    http: true,
-    unanswered: false,
-    grpc: false,
-    grpc_path: false,
-    reads: Layer7Reads { query: true, url: true, headers: true, trace: true, names: true, answers: true },
-};
-
 impl AggregatorFactory {
     fn start(&self, config: &MetricConfig) -> Member {
         let name = component_name(config.name());
@@ -135,7 +124,7 @@ impl Fleet {
         let (is_shown, is_summed) = (self.others.history.is_some(), self.others.rollups.is_some());
         self.lanes.want_verdicts(members.contains_key(VERDICTS) || is_shown || is_summed);
         self.lanes.want_connections(members.contains_key(captures::NAME) || is_summed);
-        self.lanes.want_layer7(if is_shown { wishes.and(SHOWN) } else { wishes });
+        self.lanes.want_layer7(wishes);
     }
 
     /// The aggregators as they are now, by metric.

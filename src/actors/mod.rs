@@ -6,6 +6,7 @@
 //!               ▲                   ▲            http/admin
 //! probes     resolver   sweeper  configurator  dissector  health
 //!                     └──► observer/history ──► observer/server
+//!                                          └──► flows ──► output/<name>
 //!
 //! elector ──┐
 //! view ─────┴──────────────────────────────────► http/operator
@@ -36,6 +37,7 @@ mod figures;
 pub mod file_follower;
 pub mod fleet;
 pub mod flow_source;
+pub mod flows;
 mod gaps;
 pub mod guard;
 pub mod health;

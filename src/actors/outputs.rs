@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use actix::Addr;
 use webb_flow::fault::{Component, Components};
+use webb_observer::stream::{FlowStream, WantedFlows};
 use webb_otlp::{Environment, Loss, Output, OutputConfig, Stream};
 
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
 use super::{Directory, Finish, output};
 use crate::exports::{self, OutputsFile};
-use crate::pipeline::{RollupState, WantedRollups};
+use crate::pipeline::{Lane, RollupState, WantedRollups};
 
 /// Interval in which the rollups are asked whether they have taken up a change, and the longest
 /// wait for that.
@@ -40,6 +41,23 @@ pub struct OutputFactory {
     pub instance: String,
 }
 
+/// What outputs are fed from.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    /// The rows.
+    pub rollups: Arc<RollupState>,
+    /// The flows.
+    pub flows: Arc<FlowStream>,
+    /// The history's lane, if nothing but the flows reads the history.
+    pub gate: Option<Arc<Lane>>,
+}
+
+impl Streams {
+    fn have_taken_up(&self) -> bool {
+        self.rollups.has_taken_up() && self.flows.has_taken_up()
+    }
+}
+
 /// An output that runs.
 #[derive(Debug, Clone)]
 struct Member {
@@ -52,14 +70,14 @@ struct Member {
 #[derive(Debug)]
 pub struct Outputs {
     factory: OutputFactory,
-    rollups: Arc<RollupState>,
+    streams: Streams,
     members: Mutex<BTreeMap<String, Member>>,
 }
 
 impl Outputs {
-    /// A set without outputs; rows come from `rollups`.
-    pub fn new(factory: OutputFactory, rollups: Arc<RollupState>) -> Self {
-        Self { factory, rollups, members: Mutex::default() }
+    /// A set without outputs.
+    pub fn new(factory: OutputFactory, streams: Streams) -> Self {
+        Self { factory, streams, members: Mutex::default() }
     }
 
     /// The outputs as they are now.
@@ -79,12 +97,12 @@ impl Outputs {
         self.offer_to(wanted);
         // What is open goes to the outputs that leave.
         let taken_up = async {
-            while !self.rollups.has_taken_up() {
+            while !self.streams.have_taken_up() {
                 tokio::time::sleep(TAKEN_UP_EVERY).await;
             }
         };
         if tokio::time::timeout(TAKEN_UP_LIMIT, taken_up).await.is_err() {
-            tracing::warn!("the rollups have not taken up the change of outputs in time");
+            tracing::warn!("rollups or flows have not taken up the change of outputs in time");
         }
         futures::future::join_all(leaving.iter().map(|member| self.end(member))).await;
         let mut failed = None;
@@ -141,7 +159,7 @@ impl Outputs {
         }
     }
 
-    /// Has rows be offered to the outputs that run and want them.
+    /// Has rows and flows be offered to the outputs that run and want them.
     fn offer_to(&self, wanted: &OutputsFile) {
         let held = self.held();
         let running = |wanted: &exports::Output| {
@@ -149,8 +167,14 @@ impl Outputs {
                 .filter(|member| *member.output.config() == wanted.config)
                 .map(|member| Arc::clone(&member.output))
         };
-        let outputs = wanted.outputs.iter().filter_map(running).collect();
-        self.rollups.want(WantedRollups { settings: wanted.rollups, outputs });
+        let of = |stream| wanted.outputs.iter().filter(move |output| output.streams.contains(&stream));
+        let outputs = of(Stream::Rollups).filter_map(running).collect();
+        self.streams.rollups.want(WantedRollups { settings: wanted.rollups, outputs });
+        let outputs: Vec<_> = of(Stream::Flows).filter_map(running).collect();
+        if let Some(gate) = &self.streams.gate {
+            gate.want(wanted.flows.is_some() && !outputs.is_empty());
+        }
+        self.streams.flows.want(wanted.flows.clone().map(|settings| WantedFlows { settings, outputs }));
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {

@@ -26,12 +26,15 @@ pub(super) struct Observing {
     /// The server of the API, if that is enabled.
     pub(super) server: Option<Addr<ThreadSupervisor>>,
     served: Option<Arc<Server>>,
+    pub(super) node: Node,
+    /// Nothing but flows for outputs reads the history.
+    pub(super) is_for_outputs: bool,
     pub(super) exporting: Option<Exporting>,
 }
 
 impl Observing {
-    /// Starts the history if the API is enabled or flows are exported, and what reads it. `cache`
-    /// has the other nodes.
+    /// Starts the history if the API is enabled, or flows are exported or may be sent to outputs, and
+    /// what reads it. `cache` has the other nodes.
     pub(super) fn start(
         parts: &Parts,
         settings: &Settings,
@@ -39,7 +42,8 @@ impl Observing {
         export: Option<ExportConfig>,
     ) -> Option<Self> {
         let observer = &settings.observer;
-        if !observer.enabled && !settings.export.is_on() {
+        let is_for_outputs = !observer.enabled && !settings.export.is_on();
+        if is_for_outputs && settings.outputs_config.is_none() {
             return None;
         }
         let history = Arc::new(History::new(observer.flows as usize));
@@ -66,8 +70,10 @@ impl Observing {
             // A flow has the same id in the API and in a file.
             run: served.as_ref().map_or_else(now_ns, |served| served.started_ns()),
         };
-        let exporting = Exporting::start(parts, settings, export, (&history, node));
-        Some(Self { state, recorder, server, served, exporting })
+        // Until a file of outputs asks for flows.
+        state.lane().want(!is_for_outputs);
+        let exporting = Exporting::start(parts, settings, export, (&history, node.clone()));
+        Some(Self { state, recorder, server, served, node, is_for_outputs, exporting })
     }
 }
 

@@ -6,23 +6,24 @@ use std::sync::Arc;
 use actix::Addr;
 use webb_flow::fault::{PASS_BOUNDS, PassCounts};
 use webb_metrics::expose::Histogram;
+use webb_observer::stream::{FlowCounts, FlowStream};
 use webb_otlp::{Environment, Loss, Stream};
 use webb_settings::{Problems, Resolved, Settings, read_file};
 
 use super::ledger;
 use super::metrics::Added;
+use super::observer::Observing;
 use super::parts::{Parts, finish};
-use crate::actors::Finish;
+use crate::actors::{Finish, flows, rollups};
 use crate::actors::config_file::WatchedFile;
 use crate::actors::file_follower::PollFile;
 use crate::actors::output_follower::{FollowedOutputs, OutputFollower};
-use crate::actors::outputs::{OutputFactory, Outputs};
-use crate::actors::rollups;
+use crate::actors::outputs::{OutputFactory, Outputs, Streams};
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::Ledger;
 use crate::exports::{self, OutputsFile};
 use crate::families::Rows;
-use crate::pipeline::{Consumer, Lane, RollupSite, RollupState, new_uuid};
+use crate::pipeline::{Consumer, Lane, RollupSite, RollupState, new_uuid, resource};
 use crate::selfmetrics::{self as own, SelfMetrics};
 
 /// Checks the file of outputs where there is one.
@@ -39,22 +40,26 @@ pub(super) fn check(resolved: &mut Resolved) -> Result<(), Problems> {
     exports::read_outputs(read_file(&path)?, &Environment::of_process()).map(drop)
 }
 
-/// The running rollups and outputs.
+/// The running rollups, flows and outputs.
 pub(super) struct Sending {
     state: Arc<RollupState>,
     rollups: Addr<ThreadSupervisor>,
+    stream: Arc<FlowStream>,
+    flows: Addr<ThreadSupervisor>,
     outputs: Arc<Outputs>,
     file: Arc<WatchedFile<OutputsFile>>,
     follower: Addr<OutputFollower>,
 }
 
 impl Sending {
-    /// Starts them, if a file of outputs is configured.
-    pub(super) fn start(parts: &Parts, settings: &Settings) -> Option<Self> {
-        let path = settings.outputs_config.as_deref()?;
+    /// Starts them, if a file of outputs is configured; then there is a history.
+    pub(super) fn start(parts: &Parts, settings: &Settings, observing: Option<&Observing>) -> Option<Self> {
+        let (path, observing) = (settings.outputs_config.as_deref()?, observing?);
         let intensity = parts.intensity("rollups");
         let (lane, items) = Lane::to(Consumer::Rollups, Arc::clone(intensity.component()));
         let site = RollupSite { cluster: settings.cluster_name.clone(), node: settings.node_name.clone() };
+        let stream = start_flows(observing, site.clone());
+        let flows = parts.register("flows", flows::start(Arc::clone(&stream), parts.intensity("flows")));
         let state = Arc::new(RollupState::new(Arc::new(lane), site));
         let rollups = parts.register("rollups", rollups::start(items, Arc::clone(&state), intensity));
         let environment = Environment::of_process();
@@ -66,12 +71,14 @@ impl Sending {
             environment: environment.clone(),
             instance: new_uuid(),
         };
-        let outputs = Arc::new(Outputs::new(factory, Arc::clone(&state)));
+        let gate = observing.is_for_outputs.then(|| Arc::clone(observing.state.lane()));
+        let streams = Streams { rollups: Arc::clone(&state), flows: Arc::clone(&stream), gate };
+        let outputs = Arc::new(Outputs::new(factory, streams));
         let (file, follower) = follow(parts, path, environment, &outputs);
-        Some(Self { state, rollups, outputs, file, follower })
+        Some(Self { state, rollups, stream, flows, outputs, file, follower })
     }
 
-    /// The lane that flows come from.
+    /// The lane that the rollups' flows come from.
     pub(super) fn lane(&self) -> &Arc<Lane> {
         self.state.lane()
     }
@@ -81,14 +88,23 @@ impl Sending {
         self.follower.do_send(PollFile);
     }
 
-    /// Sends the rows of the open window, and what else waits. No flow comes any more.
+    /// Sends the rows of the open window, the last flows, and what else waits. No flow comes any
+    /// more.
     pub(super) async fn finish(&self) {
         if self.follower.send(Finish).await.is_err() {
             tracing::warn!("the follower of the file of outputs had ended before the stop request");
         }
         finish(&self.rollups).await;
+        finish(&self.flows).await;
         self.outputs.finish().await;
     }
+}
+
+/// The flows of a history, of which none are wanted yet.
+fn start_flows(observing: &Observing, site: RollupSite) -> Arc<FlowStream> {
+    let (history, instance) = (Arc::clone(observing.state.history()), new_uuid());
+    let resource = Box::new(move |place| resource(&site, &instance, place));
+    Arc::new(FlowStream::new(history, observing.node.clone(), resource))
 }
 
 fn follow(
@@ -125,6 +141,23 @@ pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: 
                 ("not_wanted", counts.ignored),
             ] {
                 rows.add(&own::ROLLUP_FLOWS, &[outcome], count);
+            }
+        }),
+    )?;
+    let stream = Arc::clone(&sending.stream);
+    metrics.add(
+        &[&own::OUTPUT_FLOWS],
+        Box::new(move |rows| {
+            let FlowCounts { included, sampled, passed_over, limited, overrun, panicked } = stream.counts();
+            for (outcome, count) in [
+                ("included", included),
+                ("sampled", sampled),
+                ("passed_over", passed_over),
+                ("limited", limited),
+                ("overrun", overrun),
+                ("panicked", panicked),
+            ] {
+                rows.add(&own::OUTPUT_FLOWS, &[outcome], count);
             }
         }),
     )?;

@@ -149,8 +149,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (names, resolver, mesh) = start_resolver(&parts, settings, &network, &index, commands.clone());
     let captures = connections::are_captured(settings, &configured);
     let observing = Observing::start(&parts, settings, names.cache(), export);
-    let (sending, factory) = (Sending::start(&parts, settings), (parts.factory(settings, capacity), captures));
-    let beside = (observing.as_ref(), sending.as_ref());
+    let sending = Sending::start(&parts, settings, observing.as_ref());
+    let (beside, factory) = ((observing.as_ref(), sending.as_ref()), (parts.factory(settings, capacity), captures));
     let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, beside);
     let Tracking { translations, heard, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;

@@ -9,6 +9,7 @@
 
 mod filters;
 mod flowlogs;
+mod flows;
 mod md5;
 pub mod metrics;
 mod outputs;

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use webb_metrics::dynamic::Findings;
 use webb_metrics::dynamic::tree::{Node, Value};
-use webb_otlp::{BatchConfig, Encoding, Environment, OutputConfig, Protocol, RetryConfig, SpoolConfig, TlsConfig};
+use webb_observer::stream::FlowSettings;
+use webb_otlp::{
+    BatchConfig, Encoding, Environment, OutputConfig, Protocol, RetryConfig, SpoolConfig, Stream, TlsConfig,
+};
 use webb_rollup::Keys;
 use webb_settings::{Mark, Origin, Problem, Problems, SourceFile};
 
+use super::flows;
 use super::values::Values;
 
 /// Outputs at most: each has a thread.
@@ -26,6 +30,8 @@ const MIB: u64 = 1 << 20;
 pub struct OutputsFile {
     /// The rows.
     pub rollups: webb_rollup::Settings,
+    /// The flows; none if none are sent.
+    pub flows: Option<FlowSettings>,
     /// The receivers, in the file's order.
     pub outputs: Vec<Output>,
     /// The file, for [`Problem::render`].
@@ -37,6 +43,8 @@ pub struct OutputsFile {
 pub struct Output {
     /// How to reach it.
     pub config: OutputConfig,
+    /// What it gets, of what is configured.
+    pub streams: Vec<Stream>,
     /// Place in the file.
     pub mark: Mark,
 }
@@ -48,18 +56,20 @@ pub struct Output {
 pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, Problems> {
     let file = Arc::new(file);
     let mut found = Findings::default();
-    let (mut rollups, mut outputs) = (webb_rollup::Settings::default(), Vec::new());
+    let (mut rollups, mut flows, mut outputs) = (webb_rollup::Settings::default(), None, Vec::new());
     match Node::read(&file.text) {
         Ok(root) => {
             let mut values = Values { found: &mut found };
-            let [of_rollups, otlp] = values.fields(Some(&root), "the file", ["rollups", "otlp"]);
+            let [of_rollups, of_flows, otlp] =
+                values.fields(Some(&root), "the file", ["rollups", "flows", "otlp"]);
             rollups = read_rollups(&mut values, of_rollups);
-            outputs = read_outputs(&mut values, otlp, environment);
+            flows = flows::read(&mut values, &root, of_flows);
+            outputs = read_outputs(&mut values, otlp, environment, flows.is_some());
         }
         Err(problem) => found.problems.push(problem),
     }
     if found.problems.is_empty() {
-        return Ok(OutputsFile { rollups, outputs, file });
+        return Ok(OutputsFile { rollups, flows, outputs, file });
     }
     found.sort();
     Err(Problems { list: found.problems, file: Some(file) })
@@ -85,7 +95,12 @@ fn read_rollups(values: &mut Values<'_>, node: Option<&Node>) -> webb_rollup::Se
     }
 }
 
-fn read_outputs(values: &mut Values<'_>, node: Option<&Node>, environment: &Environment) -> Vec<Output> {
+fn read_outputs(
+    values: &mut Values<'_>,
+    node: Option<&Node>,
+    environment: &Environment,
+    has_flows: bool,
+) -> Vec<Output> {
     let list = node.map(|node| values.found.list(node, "otlp")).unwrap_or_default();
     if let Some(first) = list.get(MAX_OUTPUTS) {
         let message = format!("expected at most {MAX_OUTPUTS} outputs, found {}", list.len());
@@ -94,7 +109,7 @@ fn read_outputs(values: &mut Values<'_>, node: Option<&Node>, environment: &Envi
     let mut outputs: Vec<Output> = Vec::new();
     for node in list.iter().take(MAX_OUTPUTS) {
         let before = values.found.problems.len();
-        let output = read_output(values, node);
+        let output = read_output(values, node, has_flows);
         if values.found.problems.len() > before {
             continue;
         }
@@ -120,13 +135,29 @@ fn shares_spool(one: &OutputConfig, other: &OutputConfig) -> bool {
     path(one).is_some() && path(one) == path(other)
 }
 
-fn read_output(values: &mut Values<'_>, node: &Node) -> Output {
-    let [name, endpoint, protocol, insecure, compression, headers, tls, timeout, batch, in_flight, retry, queue, spool] =
+fn read_output(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output {
+    let [
+        name,
+        streams,
+        endpoint,
+        protocol,
+        insecure,
+        compression,
+        headers,
+        tls,
+        timeout,
+        batch,
+        in_flight,
+        retry,
+        queue,
+        spool,
+    ] =
         values.fields(
             Some(node),
             "an output",
             [
                 "name",
+                "streams",
                 "endpoint",
                 "protocol",
                 "insecure",
@@ -161,7 +192,22 @@ fn read_output(values: &mut Values<'_>, node: &Node) -> Output {
         spool: read_spool(values, spool),
         ..config
     };
-    Output { config, mark: node.mark }
+    Output { config, streams: read_streams(values, streams, has_flows), mark: node.mark }
+}
+
+/// What an output gets: what it lists, or all that is configured.
+fn read_streams(values: &mut Values<'_>, node: Option<&Node>, has_flows: bool) -> Vec<Stream> {
+    let known = Stream::ALL.map(|stream| (stream.label(), stream));
+    let chosen = values.choices(node, "streams", &known);
+    if let (Some(node), Some(chosen)) = (node, &chosen) {
+        if matches!(&node.value, Value::List(list) if list.is_empty()) {
+            values.expected(node, "streams", "rollups, flows");
+        } else if chosen.contains(&Stream::Flows) && !has_flows {
+            let message = "streams: no flows are sent: expected a section `flows` in the file, such as `flows: {}`";
+            values.found.problems.push(node.problem(message));
+        }
+    }
+    chosen.unwrap_or_else(|| Stream::ALL.to_vec())
 }
 
 fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
@@ -177,13 +223,18 @@ fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
 }
 
 fn read_batch(values: &mut Values<'_>, node: Option<&Node>, defaults: BatchConfig) -> BatchConfig {
-    let [records, bytes] = values.fields(node, "batch", ["max_records", "max_bytes"]);
+    let [records, bytes, linger] = values.fields(node, "batch", ["max_records", "max_bytes", "linger"]);
     let records = values.number(records, "max_records", defaults.max_records.into(), (1, 100_000));
     let bytes = values.bytes(bytes, "max_bytes", defaults.max_bytes as u64, (64 * KIB, 32 * MIB));
     BatchConfig {
         max_records: u32::try_from(records).unwrap_or(u32::MAX),
         max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-        ..defaults
+        linger: values.duration(
+            linger,
+            "linger",
+            defaults.linger,
+            (Duration::from_millis(10), Duration::from_mins(1), false),
+        ),
     }
 }
 

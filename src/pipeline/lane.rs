@@ -76,6 +76,8 @@ pub struct Lane {
     sent: AtomicU64,
     skipped: AtomicU64,
     consumer: Consumer,
+    /// False while nothing reads what the consumer makes: it is sent no batch then.
+    wanted: AtomicBool,
 }
 
 impl Lane {
@@ -97,6 +99,7 @@ impl Lane {
             component,
             sent: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
+            wanted: AtomicBool::new(true),
         };
         (lane, from)
     }
@@ -121,11 +124,25 @@ impl Lane {
         self.consumer == Consumer::Metric
     }
 
+    /// Sets whether the consumer is to get batches; that of a lane that is new is.
+    pub fn want(&self, wanted: bool) {
+        self.wanted.store(wanted, Relaxed);
+    }
+
+    /// True if the consumer gets batches.
+    #[inline]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Relaxed)
+    }
+
     /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory;
     /// `waiting` is called now and then meanwhile. An aggregator that is down is not waited
     /// for, since its neighbours must not notice: what finds its lane full is skipped and
     /// counted.
     pub(super) fn send(&self, batch: &Arc<Batch>, waiting: impl Fn()) {
+        if !self.is_wanted() {
+            return;
+        }
         let flows = if self.consumer == Consumer::History { shown(batch) } else { batch.flows.len() as u64 };
         self.sent.fetch_add(flows, Relaxed);
         let paid = !self.has_unsent.load(Relaxed) || self.send_unsent(|item| self.put(item, &waiting));

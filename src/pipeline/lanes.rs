@@ -11,10 +11,21 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
+use webb_index::filters::Layer7Reads;
 use webb_metrics::Layer7Wishes;
 
 use super::lane::{Consumer, Item, Lane};
 use super::snapshot::{SnapshotRequest, SnapshotResponse};
+
+/// Layer 7 fields that a history needs, of what is looked for at all.
+const SHOWN: Layer7Wishes = Layer7Wishes {
+    dns: true,
+    http: true,
+    unanswered: false,
+    grpc: false,
+    grpc_path: false,
+    reads: Layer7Reads { query: true, url: true, headers: true, trace: true, names: true, answers: true },
+};
 
 /// The reader's lanes, one for each metric.
 #[derive(Debug, Default)]
@@ -118,9 +129,11 @@ impl Lanes {
         self.layer7.store(Arc::new(wishes));
     }
 
-    /// Layer 7 fields that the metrics need.
+    /// Layer 7 fields that the metrics need, and the history while there is one that is read.
     pub fn layer7_wanted(&self) -> Layer7Wishes {
-        **self.layer7.load()
+        let wishes = **self.layer7.load();
+        let is_history = |lane: &Arc<Lane>| lane.consumer() == Consumer::History && lane.is_wanted();
+        if self.now.load().lanes.iter().any(is_history) { wishes.and(SHOWN) } else { wishes }
     }
 
     /// The lanes as they are now.

@@ -285,7 +285,7 @@ impl RollupState {
 
     /// A feed for each output, of this instance at its place.
     fn make_feeds(&self, work: &mut Work) {
-        let resource = resource(&self.site, work.instance, work.place);
+        let resource = resource(&self.site, &uuid(work.instance), work.place);
         let feed = |output: &Arc<Output>| Feed::new(Arc::clone(output), Stream::Rollups, &resource, SCOPE.0, SCOPE.1);
         work.feeds = work.wanted.outputs.iter().map(feed).collect();
     }
@@ -339,12 +339,12 @@ fn new_instance() -> u128 {
     u128::from(seed()) << 64 | u128::from(seed())
 }
 
-/// Attributes of the agent in every request.
-fn resource(site: &RollupSite, instance: u128, place: Place) -> Attributes {
+/// Attributes of the agent in every request. `instance`: a UUID.
+pub fn resource(site: &RollupSite, instance: &str, place: Place) -> Attributes {
     let mut attributes = Attributes::new();
     attributes.string("service.name", "webb");
     attributes.string("service.version", env!("CARGO_PKG_VERSION"));
-    attributes.string("service.instance.id", &uuid(instance));
+    attributes.string("service.instance.id", instance);
     attributes.string("k8s.cluster.name", &site.cluster);
     attributes.string("k8s.node.name", &site.node);
     attributes.string("cloud.availability_zone", &place.zone.text());

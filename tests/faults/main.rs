@@ -13,6 +13,7 @@ mod families;
 #[path = "../flow_server/mod.rs"]
 mod flow_server;
 mod flow_source;
+mod flows;
 mod history;
 mod in_memory;
 #[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]

@@ -208,6 +208,11 @@ impl Index {
         &self.zones
     }
 
+    /// The same, shared, to keep them beyond the index.
+    pub fn shared_zones(&self) -> Arc<Zones> {
+        Arc::clone(&self.zones)
+    }
+
     /// Where an endpoint is: node, zone, region, and the entry of `zones.cidrs` that holds it.
     pub fn place(&self, id: EndpointId) -> Place {
         self.zones.find(self.endpoint(id))

@@ -400,6 +400,12 @@ fn put_ruling(segment: &Segment, flow: &Flow, out: &mut Vec<u8>) {
 
 fn put_address(out: &mut Vec<u8>, number: u32, address: IpAddr, text: &mut String) {
     text.clear();
+    push_address(text, address);
+    put_text(out, number, text);
+}
+
+/// Appends an address as text, that of IPv4 faster than a format does.
+pub(crate) fn push_address(text: &mut String, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             for (at, byte) in address.octets().into_iter().enumerate() {
@@ -416,7 +422,6 @@ fn put_address(out: &mut Vec<u8>, number: u32, address: IpAddr, text: &mut Strin
         // Writing to memory does not fail.
         IpAddr::V6(address) => _ = write!(text, "{address}"),
     }
-    put_text(out, number, text);
 }
 
 /// A number, unless it is the one that an absent field has.

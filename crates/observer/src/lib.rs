@@ -12,6 +12,7 @@
 mod admission;
 mod answers;
 mod calls;
+mod choice;
 pub mod client;
 mod connection;
 mod details;
@@ -38,6 +39,7 @@ mod segment;
 mod server;
 mod service;
 mod site;
+pub mod stream;
 mod summary;
 mod table;
 mod walk;

@@ -63,6 +63,18 @@ impl Mask {
         Ok(())
     }
 
+    /// True if it leaves a field of `flow.Flow`, or a part of it.
+    pub fn has(&self, path: &str) -> bool {
+        let (mut mask, mut message) = (self, schema().message("flow.Flow"));
+        for name in path.split('.') {
+            let Some(field) = message.by_name(name) else { return false };
+            let Some(child) = mask.children.iter().find(|child| child.number == field.number) else { return false };
+            let (Some(part), Kind::Message(at)) = (&child.part, field.kind) else { return true };
+            (mask, message) = (part, schema().at(at));
+        }
+        true
+    }
+
     /// Appends the parts of an encoded message.
     pub fn apply(&self, message: &[u8], out: &mut Vec<u8>) {
         // Fields that were met, by their place; a message has fewer than 64 fields.

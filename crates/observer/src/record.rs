@@ -163,6 +163,9 @@ impl Recorder {
             return;
         }
         self.open.index = self.table.publish(now_ns);
+        if let Some(source) = &self.source {
+            self.open.zones = source.shared_zones();
+        }
         self.open.table = Some(Arc::clone(&self.table.owned));
         let known = std::mem::replace(&mut self.known, self.open.events.len());
         let namespaces = self.table.take_namespaces();

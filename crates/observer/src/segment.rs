@@ -6,7 +6,7 @@ use bytes::Bytes;
 use webb_flow::sym::{Names, Sym};
 use webb_flow::{Extra, Flow};
 use webb_index::policy::PolicyName;
-use webb_index::{Endpoint, Index};
+use webb_index::{Endpoint, Index, Zones};
 
 /// Events that came together, oldest first. Never changed once in the history, so readers share it.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct Segment {
     pub before: usize,
     /// The policies that the flows' rulings point to.
     pub policies: Vec<PolicyName>,
+    /// The places of nodes and networks, for the endpoints of the index.
+    pub zones: Arc<Zones>,
     /// Labels of this node, `key=value`, sorted.
     pub node_labels: Arc<[String]>,
     /// Unix time less the clock of the flows, in nanoseconds.
@@ -36,6 +38,9 @@ pub struct Segment {
 
 /// The index of a segment that has none yet: making one costs more than copying a hundred flows.
 static EMPTY: LazyLock<Arc<Index>> = LazyLock::new(Arc::default);
+
+/// The places of a segment that has none.
+static NOWHERE: LazyLock<Arc<Zones>> = LazyLock::new(Arc::default);
 
 impl Default for Segment {
     fn default() -> Self {
@@ -49,6 +54,7 @@ impl Default for Segment {
             before: 0,
             node_labels: Arc::default(),
             policies: Vec::new(),
+            zones: Arc::clone(&NOWHERE),
             unix_offset_ns: 0,
         }
     }

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use webb_flow::sym;
+use webb_flow::{Flow, sym};
 use webb_index::filters::{Filters, OtherEvent};
 
+use crate::choice::{Choice, Chosen};
 use crate::details::Details;
 use crate::history::History;
 use crate::segment::{Event, Other, OtherSort, Segment};
@@ -69,6 +70,10 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Walk {
     filters: Filters,
+    /// What is sent beside what the filters include; without it they alone decide.
+    choice: Option<Choice>,
+    /// The last event was sent as part of a sample.
+    is_sampled: bool,
     limits: Limits,
     /// For filters that read them.
     details: Option<Details>,
@@ -116,6 +121,8 @@ impl Walk {
             is_elsewhere: filters.want_other_nodes() && history.is_of_this_node(),
             turn: turn(&filters),
             filters,
+            choice: None,
+            is_sampled: false,
             search,
             next: if is_new { all.next } else { all.oldest },
             is_at_oldest: is_whole,
@@ -136,6 +143,8 @@ impl Walk {
             details: filters.read_details().then(|| Details::new(seed)),
             turn: turn(&filters),
             filters,
+            choice: None,
+            is_sampled: false,
             limits,
             search: None,
             is_elsewhere: false,
@@ -147,6 +156,16 @@ impl Walk {
             node_labels: None,
             dropped_names: sym::dropped(),
         }
+    }
+
+    /// The same over the flows that a choice sends.
+    pub(crate) fn choose(filters: Filters, choice: Choice, next: u64, seed: u64) -> Self {
+        Self { choice: Some(choice), ..Self::follow(filters, next, seed) }
+    }
+
+    /// True if the last event was sent as part of a sample.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.is_sampled
     }
 
     /// Passes an event over.
@@ -252,10 +271,15 @@ impl Walk {
                 self.left = Some(0);
                 return Step::End;
             }
-            let is_sent = if is_lost {
-                self.limits.wanted == Wanted::Flows
-            } else {
-                matches(&self.filters, self.limits.wanted, &mut self.details, segment, place, event)
+            let is_sent = match (&self.choice, event) {
+                _ if is_lost => self.limits.wanted == Wanted::Flows,
+                (Some(choice), Event::Flow(flow)) => {
+                    let chosen = choose(choice, &self.filters, &mut self.details, segment, place, flow);
+                    self.is_sampled = chosen == Chosen::Sampled;
+                    chosen != Chosen::No
+                }
+                (Some(_), Event::Other(_)) => false,
+                (None, _) => matches(&self.filters, self.limits.wanted, &mut self.details, segment, place, event),
             };
             let sent = is_sent.then(|| Arc::clone(segment));
             self.next += 1;
@@ -333,6 +357,24 @@ fn matches(
     }
 }
 
+/// What a choice makes of the flow in a place of a segment.
+fn choose(
+    choice: &Choice,
+    filters: &Filters,
+    details: &mut Option<Details>,
+    segment: &Segment,
+    place: usize,
+    flow: &Flow,
+) -> Chosen {
+    match details {
+        Some(details) if segment.encoded.is_empty() => {
+            let extra = details.extra(segment, place, flow);
+            choice.of(filters, flow, Some(&extra), &segment.index)
+        }
+        _ => choice.of(filters, flow, segment.extra(flow), &segment.index),
+    }
+}
+
 /// Events of a turn.
 fn turn(filters: &Filters) -> usize {
     if filters.have_expressions() { EVENTS_OF_EXPRESSIONS_A_TURN } else { EVENTS_A_TURN }
@@ -360,7 +402,7 @@ fn is_lost(segment: &Segment, event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use webb_flow::{Event as FlowEvent, Flow};
+    use webb_flow::Event as FlowEvent;
     use webb_index::filters::RegexBudget;
     use webb_index::{Flows, Index};
 

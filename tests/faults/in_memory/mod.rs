@@ -15,7 +15,7 @@ use webb::actors::fleet::{AggregatorFactory, Fleet, OtherLanes};
 use webb::actors::observer::start_history;
 use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
-use webb::actors::{Directory, Finish, reader, rollups};
+use webb::actors::{Directory, Finish, flows, reader, rollups};
 use webb::pipeline::{
     Commands, Consumer, Counters, HistoryState, Lane, Looks, Reader, ReaderState, RollupSite, RollupState,
     SnapshotCollector, WantedRollups,
@@ -24,11 +24,14 @@ use webb::records::Waker;
 use webb_decode::Decoder;
 use webb_flow::fault::Components;
 use webb_flow::{Address, Reasons};
+use webb_index::filters::{FilterSpec, Filters, FlowFilter};
 use webb_index::{self as index, Endpoint, EndpointSpec, Index, Policies};
 use webb_metrics::Limits;
 use webb_metrics::dynamic::{self, Dynamic, change};
+use webb_observer::export::Node;
+use webb_observer::stream::{FlowSettings, FlowStream, WantedFlows};
 use webb_observer::{History, MAX_EVENTS};
-use webb_otlp::{Environment, Output, OutputConfig};
+use webb_otlp::{Attributes, Environment, Output, OutputConfig};
 use webb_settings::SourceFile;
 
 use crate::memory_ring::MemoryRing;
@@ -72,6 +75,49 @@ pub(crate) fn recorded(metrics: &str) -> (InMemoryPipeline, Arc<HistoryState>, A
     (pipeline, state, supervisor)
 }
 
+/// The same with a small history, all flows of which are sent to an output that keeps them.
+pub(crate) struct Streamed {
+    pub(crate) pipeline: InMemoryPipeline,
+    pub(crate) history: Arc<HistoryState>,
+    pub(crate) stream: Arc<FlowStream>,
+    pub(crate) output: Arc<Output>,
+    recorder: Addr<ThreadSupervisor>,
+    flows: Addr<ThreadSupervisor>,
+}
+
+pub(crate) fn streamed(metrics: &str) -> Streamed {
+    let (lane, items) = Lane::to(Consumer::History, Components::default().component("unused"));
+    let lane = Arc::new(lane);
+    let others = OtherLanes { history: Some(Arc::clone(&lane)), rollups: None };
+    let pipeline = built(metrics, Limits::default(), others);
+    let history = Arc::new(History::new(4095));
+    let state = Arc::new(HistoryState::new(Arc::clone(&history), lane, "node".to_owned(), None));
+    let recorder = start_history(items, Arc::clone(&state), (pipeline.intensity)("observer/history"));
+    let node = Node { name: "node".to_owned(), qualified: "node".to_owned(), version: "test".to_owned(), run: 1 };
+    let stream = Arc::new(FlowStream::new(history, node, Box::new(|_| Attributes::new())));
+    let output = kept_output();
+    let filters = Filters { include: vec![FlowFilter::new(FilterSpec::default()).unwrap()], exclude: Vec::new() };
+    let settings = FlowSettings { filters, max_per_second: 1_000_000, ..FlowSettings::default() };
+    stream.want(Some(WantedFlows { settings, outputs: vec![Arc::clone(&output)] }));
+    let flows = flows::start(Arc::clone(&stream), (pipeline.intensity)("flows"));
+    Streamed { pipeline, history: state, stream, output, recorder, flows }
+}
+
+impl Streamed {
+    /// Ends all, in the order of the agent.
+    pub(crate) async fn finish(self) {
+        self.pipeline.finish().await;
+        self.recorder.send(Finish).await.unwrap();
+        self.flows.send(Finish).await.unwrap();
+    }
+}
+
+/// An output whose receiver is not there.
+fn kept_output() -> Arc<Output> {
+    let config = OutputConfig { endpoint: Some("https://not.there".to_owned()), ..OutputConfig::named("kept") };
+    Arc::new(Output::new(config, &Environment::default(), "test").unwrap())
+}
+
 /// The same with rows, which this output takes and keeps.
 pub(crate) fn summed(metrics: &str) -> (InMemoryPipeline, Arc<RollupState>, Arc<Output>, Addr<ThreadSupervisor>) {
     let (lane, items) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
@@ -80,8 +126,7 @@ pub(crate) fn summed(metrics: &str) -> (InMemoryPipeline, Arc<RollupState>, Arc<
     let pipeline = built(metrics, Limits::default(), others);
     let site = RollupSite { cluster: "default".to_owned(), node: "node".to_owned() };
     let state = Arc::new(RollupState::new(lane, site));
-    let config = OutputConfig { endpoint: Some("https://not.there".to_owned()), ..OutputConfig::named("kept") };
-    let output = Arc::new(Output::new(config, &Environment::default(), "test").unwrap());
+    let output = kept_output();
     state.want(WantedRollups { outputs: vec![Arc::clone(&output)], ..WantedRollups::default() });
     let supervisor = rollups::start(items, Arc::clone(&state), (pipeline.intensity)("rollups"));
     (pipeline, state, output, supervisor)

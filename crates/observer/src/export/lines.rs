@@ -22,7 +22,7 @@ const FLOW_NODE_NAME: u32 = 11;
 
 /// Writes events as lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     encoder: Encoder,
     /// Name of this node, without its cluster's.
     node: String,
@@ -32,7 +32,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(encoder: Encoder, node: String, mask: Option<Mask>) -> Self {
+    pub(crate) fn new(encoder: Encoder, node: String, mask: Option<Mask>) -> Self {
         Self { encoder, node, mask, masked: Vec::new(), event: Vec::new() }
     }
 
@@ -48,7 +48,7 @@ impl Lines {
     }
 
     /// Appends the line of an event.
-    pub(super) fn event(&mut self, segment: &Segment, place: usize, out: &mut Vec<u8>) {
+    pub(crate) fn event(&mut self, segment: &Segment, place: usize, out: &mut Vec<u8>) {
         match segment.events.get(place) {
             Some(Event::Flow(_)) => {
                 self.flow(segment, place);

@@ -22,3 +22,4 @@ pub use config::{Aggregation, ExportConfig, InvalidPath, Rotation, Target};
 pub use counters::{Counters, Loss};
 pub use directory::{check, resolve};
 pub use exporter::{Exporter, Next, Node};
+pub(crate) use lines::Lines;

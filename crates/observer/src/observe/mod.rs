@@ -12,11 +12,11 @@ mod flags;
 mod flow_text;
 pub(crate) mod fuzz;
 mod lists;
-mod names;
+pub(crate) mod names;
 mod options;
 mod print;
 mod request;
-mod style;
+pub(crate) mod style;
 mod table;
 mod time;
 
@@ -189,4 +189,20 @@ fn filter_json(filter: &FlowFilter) -> String {
     let mut json = Vec::new();
     json_write::write(&filter.encode_to_vec(), schema().message("flow.FlowFilter"), &mut json);
     String::from_utf8_lossy(&json).into_owned()
+}
+
+/// The compact line of an encoded flow, without its time: for tests of what writes it in another
+/// way.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may end where it is wrong")]
+pub(crate) fn compact_line(flow: &[u8]) -> String {
+    use crate::proto::observer::GetFlowsResponse;
+    use crate::proto::observer::get_flows_response::ResponseTypes;
+
+    let response_types = Some(ResponseTypes::Flow(Bytes::copy_from_slice(flow)));
+    let response = GetFlowsResponse { response_types, ..GetFlowsResponse::default() };
+    let mut printer = Printer::new(style::Style { translate: true, ..style::Style::default() });
+    printer.flows(&response.encode_to_vec()).unwrap();
+    let (_, line) = printer.out.split_once(": ").unwrap();
+    line.trim_end_matches('\n').to_owned()
 }

@@ -115,7 +115,7 @@ pub(super) const POINTS: [(i32, &str); 14] = [
 ];
 
 /// The reserved identities.
-pub(super) const IDENTITIES: [(i32, &str); 11] = [
+pub(crate) const IDENTITIES: [(i32, &str); 11] = [
     (0, "unknown"),
     (1, "host"),
     (2, "world"),
@@ -145,7 +145,7 @@ const SOCKET_POINTS: [(i32, &str); 5] = [
 ];
 
 /// The name of a number.
-pub(super) fn name_in(table: &[(i32, &'static str)], number: i32) -> Option<&'static str> {
+pub(crate) fn name_in(table: &[(i32, &'static str)], number: i32) -> Option<&'static str> {
     table.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
@@ -155,21 +155,21 @@ pub(super) fn number_in(table: &[(i32, &'static str)], name: &str) -> Option<i32
 }
 
 /// The text of a drop's reason.
-pub(super) fn drop_reason(number: i32) -> Option<&'static str> {
+pub(crate) fn drop_reason(number: i32) -> Option<&'static str> {
     name_in(&DROPS, number & 0xff)
 }
 
 /// The name of a trace's point.
-pub(super) fn trace_point(number: i32) -> Option<&'static str> {
+pub(crate) fn trace_point(number: i32) -> Option<&'static str> {
     name_in(&POINTS, number & 0xff)
 }
 
 /// What of a policy matched.
-pub(super) fn policy_match(number: u32) -> &'static str {
+pub(crate) fn policy_match(number: u32) -> &'static str {
     i32::try_from(number).ok().and_then(|number| name_in(&MATCHES, number)).unwrap_or("unknown")
 }
 
 /// The point of a socket's translation.
-pub(super) fn socket_point(number: i32) -> Option<&'static str> {
+pub(crate) fn socket_point(number: i32) -> Option<&'static str> {
     name_in(&SOCKET_POINTS, number)
 }

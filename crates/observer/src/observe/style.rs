@@ -84,7 +84,7 @@ impl Style {
 
 /// Appends a text of a flow. Control characters, and those that turn the direction of a line, are
 /// made visible: names and URLs come from the network. (Hubble's client does so with two of them.)
-pub(super) fn push_plain(out: &mut String, text: &str) {
+pub(crate) fn push_plain(out: &mut String, text: &str) {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
         out.push_str(text);
         return;

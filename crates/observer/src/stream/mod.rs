@@ -1,0 +1,26 @@
+//! Flows as records of OTLP logs.
+//!
+//! ```text
+//! History ──▶ Walk (exclude, include or problems, sample) ──▶ limit ──▶ Writer ──▶ Feed, one an output
+//! ```
+//!
+//! A stream is a reader of the history with a place of its own in it, as an exporter of files is:
+//! one that is slow holds up neither the history nor another reader, and what the history has lost
+//! by then is counted. Requests that no receiver takes are the outputs' business, which have bounds
+//! of their own. [`FlowStream`] does the work in turns; its owner gives it a thread.
+
+mod attributes;
+mod counts;
+mod ends;
+mod limit;
+mod line;
+#[cfg(test)]
+mod samples;
+mod settings;
+mod writer;
+#[path = "stream.rs"]
+mod work;
+
+pub use counts::FlowCounts;
+pub use settings::{Body, FlowSettings, MAX_LABELS};
+pub use work::{FlowStream, Next, Resource, WantedFlows};

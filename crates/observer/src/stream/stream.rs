@@ -1,0 +1,402 @@
+//! A stream: reads the history on, writes records, hands them to outputs.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use webb_flow::fault::inject;
+use webb_index::Place;
+use webb_otlp::{Attributes, Feed, Output, Stream};
+
+use super::counts::{Counters, FlowCounts, add};
+use super::limit::Limit;
+use super::settings::FlowSettings;
+use super::writer::Writer;
+use crate::choice::Choice;
+use crate::export::Node;
+use crate::history::History;
+use crate::segment::{Event, Segment};
+use crate::unix_ns;
+use crate::walk::{Step, Walk};
+
+/// Scope of the records, and the version of their attributes.
+const SCOPE: (&str, &str) = ("webb.flows", "1");
+
+/// Records of a turn at most.
+const EVENTS_A_TURN: usize = 4096;
+
+/// Flows that are wanted, and those that take them.
+#[derive(Debug, Clone)]
+pub struct WantedFlows {
+    /// The flows.
+    pub settings: FlowSettings,
+    /// Outputs that take them; without one none are read.
+    pub outputs: Vec<Arc<Output>>,
+}
+
+/// What the thread of a stream does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// [`FlowStream::turn`] again.
+    Turn,
+    /// [`FlowStream::wait`], for so long at most.
+    Wait(Duration),
+    /// Nothing more comes: the place at which the stream was to stop is reached.
+    End,
+}
+
+/// Attributes of the agent at a place, for each request.
+pub type Resource = Box<dyn Fn(Place) -> Attributes + Send + Sync>;
+
+/// Sends flows of a history to outputs.
+pub struct FlowStream {
+    history: Arc<History>,
+    node: Node,
+    resource: Resource,
+    counters: Counters,
+    wanted: Mutex<Option<WantedFlows>>,
+    /// Changes of it, and those that the thread has taken up.
+    wants: AtomicU64,
+    taken: AtomicU64,
+    /// The thread, while it waits.
+    waiting: Mutex<Option<Thread>>,
+    stopping: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// What is kept over the runs of the thread.
+#[derive(Debug, Default)]
+struct State {
+    work: Option<Work>,
+    /// Changes that `work` is of.
+    wants: u64,
+    /// Number of the event that is read next.
+    next: u64,
+    at: At,
+    /// Place in the history at which the stream stops.
+    stop_at: Option<u64>,
+}
+
+/// What there is while flows are wanted.
+#[derive(Debug)]
+struct Work {
+    wanted: WantedFlows,
+    walk: Walk,
+    writer: Writer,
+    limit: Limit,
+    /// Number of the first event that is not counted.
+    uncounted: u64,
+    feeds: Vec<Feed>,
+    /// Place of this node in the requests.
+    place: Place,
+}
+
+/// What is being done with an event, to be known after a panic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum At {
+    #[default]
+    Rest,
+    Filters,
+    Record,
+}
+
+impl std::fmt::Debug for FlowStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlowStream").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+impl FlowStream {
+    /// A stream of which nothing is wanted yet. `resource`: attributes of this agent.
+    pub fn new(history: Arc<History>, node: Node, resource: Resource) -> Self {
+        Self {
+            history,
+            node,
+            resource,
+            counters: Counters::default(),
+            wanted: Mutex::default(),
+            wants: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Sets what is wanted from now on; none sends nothing.
+    pub fn want(&self, wanted: Option<WantedFlows>) {
+        let wanted = wanted.filter(|wanted| !wanted.outputs.is_empty());
+        *lock(&self.wanted) = wanted;
+        self.wants.fetch_add(1, Release);
+        self.wake();
+    }
+
+    /// True once the thread has taken up what is wanted, and has handed what it had written to the
+    /// outputs of before.
+    pub fn has_taken_up(&self) -> bool {
+        self.taken.load(Acquire) == self.wants.load(Acquire)
+    }
+
+    /// What became of the events so far.
+    pub fn counts(&self) -> FlowCounts {
+        self.counters.now()
+    }
+
+    /// Begins a run of the thread. An event over which the run before panicked is passed over.
+    pub fn begin(&self) {
+        let state = &mut *self.state();
+        self.stopping.store(false, Relaxed);
+        state.stop_at = None;
+        let at = std::mem::replace(&mut state.at, At::Rest);
+        if at == At::Rest {
+            return;
+        }
+        add(&self.counters.panicked, 1);
+        let Some(work) = &mut state.work else { return };
+        if at == At::Filters {
+            add(&self.counters.passed_over, work.passed());
+            work.walk.skip();
+            work.passed();
+        }
+        state.next = work.walk.next();
+        // What it had begun is not to be trusted.
+        work.renew(&self.node);
+    }
+
+    /// Has the stream stop at the newest event: [`FlowStream::turn`] goes there, and then comes
+    /// [`Next::End`].
+    pub fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// Takes up changes, reads events, and offers what is due.
+    pub fn turn(&self) -> Next {
+        let state = &mut *self.state();
+        self.take_up(state);
+        if self.stopping.load(Relaxed) && state.stop_at.is_none() {
+            state.stop_at = Some(self.history.read(u64::MAX).next);
+        }
+        let State { work, next, at, stop_at, .. } = state;
+        let Some(work) = work else {
+            return if stop_at.is_some() { Next::End } else { Next::Wait(Duration::MAX) };
+        };
+        let has_more = self.read(work, at, *stop_at);
+        *next = work.walk.next();
+        if stop_at.is_some_and(|stop_at| *next >= stop_at) {
+            work.flush();
+            return Next::End;
+        }
+        let due = work.flush_due();
+        if has_more { Next::Turn } else { Next::Wait(due.unwrap_or(Duration::MAX)) }
+    }
+
+    /// Reads events for a turn. False once there are no more.
+    fn read(&self, work: &mut Work, at: &mut At, stop_at: Option<u64>) -> bool {
+        work.limit.fill(Instant::now());
+        let now_ns = unix_ns();
+        for _ in 0..EVENTS_A_TURN {
+            if stop_at.is_some_and(|stop_at| work.walk.next() >= stop_at) {
+                break;
+            }
+            *at = At::Filters;
+            inject::point("flows");
+            let step = work.walk.step(&self.history);
+            let (passed, counters) = (work.passed(), &self.counters);
+            match step {
+                Step::Event(segment, place) => {
+                    *at = At::Record;
+                    add(&counters.passed_over, passed.saturating_sub(1));
+                    if work.limit.take() {
+                        let is_sampled = work.walk.is_sampled();
+                        self.send(work, &segment, place, is_sampled, now_ns);
+                        add(if is_sampled { &counters.sampled } else { &counters.included }, 1);
+                    } else {
+                        add(&counters.limited, 1);
+                    }
+                    *at = At::Rest;
+                }
+                Step::Lost(count) => {
+                    add(&counters.passed_over, passed.saturating_sub(count));
+                    add(&counters.overrun, count);
+                }
+                Step::Turn => {
+                    add(&counters.passed_over, passed);
+                    *at = At::Rest;
+                    return true;
+                }
+                Step::Wait | Step::Never | Step::Gone(_) | Step::End => {
+                    add(&counters.passed_over, passed);
+                    *at = At::Rest;
+                    return false;
+                }
+            }
+            *at = At::Rest;
+        }
+        true
+    }
+
+    fn send(&self, work: &mut Work, segment: &Segment, place: usize, is_sampled: bool, now_ns: u64) {
+        let Some(Event::Flow(flow)) = segment.events.get(place) else { return };
+        let own = segment.zones.own();
+        if own != work.place {
+            work.flush();
+            work.place = own;
+            self.make_feeds(work);
+        }
+        let record = work.writer.write((segment, place), flow, is_sampled, now_ns);
+        for feed in &mut work.feeds {
+            log_failure(feed.add(record));
+        }
+    }
+
+    /// Takes up a change of what is wanted.
+    fn take_up(&self, state: &mut State) {
+        let wants = self.wants.load(Acquire);
+        if wants == state.wants {
+            return;
+        }
+        let wanted = lock(&self.wanted).clone();
+        let before = state.work.take();
+        if let Some(mut before) = before {
+            before.flush();
+            state.next = before.walk.next();
+            state.work = wanted.and_then(|wanted| self.work(wanted, state.next, Some(before)));
+        } else if let Some(wanted) = wanted {
+            // What was there before it was wanted is not sent.
+            let newest = self.history.read(u64::MAX).next;
+            state.work = self.work(wanted, newest, None);
+        }
+        state.wants = wants;
+        self.taken.store(wants, Release);
+    }
+
+    fn work(&self, wanted: WantedFlows, next: u64, before: Option<Work>) -> Option<Work> {
+        let place = before.as_ref().map_or_else(Place::default, |before| before.place);
+        let mut work = match before {
+            Some(before) if before.wanted.settings == wanted.settings => Work { wanted, ..before },
+            _ => Work::new(wanted, &self.node, next)?,
+        };
+        work.place = place;
+        self.make_feeds(&mut work);
+        Some(work)
+    }
+
+    /// A feed for each output, of this agent at its place.
+    fn make_feeds(&self, work: &mut Work) {
+        let resource = (self.resource)(work.place);
+        let feed = |output: &Arc<Output>| Feed::new(Arc::clone(output), Stream::Flows, &resource, SCOPE.0, SCOPE.1);
+        work.feeds = work.wanted.outputs.iter().map(feed).collect();
+    }
+
+    /// Parks this thread until there is an event to read or a change to take up, for `time` at
+    /// most.
+    pub fn wait(&self, time: Duration) {
+        *lock(&self.waiting) = Some(std::thread::current());
+        let next = self.state().work.as_ref().map(|work| work.walk.next());
+        let is_over = || self.stopping.load(Relaxed) || !self.has_taken_up();
+        let mut notices = self.history.notices();
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut written = pin!(async {
+            match next {
+                Some(next) => _ = notices.wait_for(|written| *written > next).await,
+                None => std::future::pending().await,
+            }
+        });
+        if !is_over() && written.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            std::thread::park_timeout(time);
+        }
+        *lock(&self.waiting) = None;
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &*lock(&self.waiting) {
+            thread.unpark();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Work {
+    /// None if a path of a field leads nowhere, which a file's check has refused.
+    fn new(wanted: WantedFlows, node: &Node, next: u64) -> Option<Self> {
+        let settings = &wanted.settings;
+        let mut filters = settings.filters.clone();
+        filters.set_local_node(&node.qualified);
+        let writer = Writer::new(settings, node).ok()?;
+        Some(Self {
+            walk: Walk::choose(filters, Choice { every: settings.sample_every }, next, node.run),
+            writer,
+            limit: Limit::new(settings.max_per_second, Instant::now()),
+            uncounted: next,
+            feeds: Vec::new(),
+            place: Place::default(),
+            wanted,
+        })
+    }
+
+    /// Events that the walk has left behind since the last call.
+    fn passed(&mut self) -> u64 {
+        let next = self.walk.next();
+        next - std::mem::replace(&mut self.uncounted, next)
+    }
+
+    /// Replaces what a panic may have left half done; records that wait stay.
+    fn renew(&mut self, node: &Node) {
+        if let Some(Self { walk, writer, .. }) = Self::new(self.wanted.clone(), node, self.walk.next()) {
+            (self.walk, self.writer) = (walk, writer);
+        }
+    }
+
+    /// Offers the records that there are.
+    fn flush(&mut self) {
+        for feed in &mut self.feeds {
+            log_failure(feed.flush());
+        }
+    }
+
+    /// Offers the records that have waited for long enough; returns when the next ones have.
+    fn flush_due(&mut self) -> Option<Duration> {
+        let mut next = None;
+        for feed in &mut self.feeds {
+            match feed.due() {
+                Some(due) if due.is_zero() => log_failure(feed.flush()),
+                due => next = next.into_iter().chain(due).min(),
+            }
+        }
+        next
+    }
+}
+
+/// Logs that a request could not be compressed: its records stay for the next one.
+fn log_failure(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!("flows wait, because their request could not be compressed: {error}");
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
