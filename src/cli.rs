@@ -25,7 +25,9 @@ pub use observe::ObserveArgs;
 pub use share_directory::ShareDirectoryArgs;
 pub use top::TopArgs;
 use webb_observer::MAX_EVENTS;
-use webb_settings::{CheckRest, Environment, Flag, Layers, ListenAddress, Value, check_file};
+use webb_settings::{
+    Attempt, CheckRest, Checked, Environment, Flag, Layers, ListenAddress, Value, check_file,
+};
 
 /// Exit code of the program, after BSD's `sysexits.h` where that has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ use webb_settings::{CheckRest, Environment, Flag, Layers, ListenAddress, Value, 
 pub enum Exit {
     /// Success.
     Success = 0,
-    /// A server refuses, or cannot be reached (observe).
+    /// A server refuses, or cannot be reached (observe, check-config --send).
     Refused = 1,
     /// What was printed is incomplete (top).
     Incomplete = 3,
@@ -65,7 +67,7 @@ impl From<Exit> for ExitCode {
 const EXIT_CODES: &str = "\
 Exit codes:
   0   asked to stop, or done
-  1   a server refuses, or cannot be reached (observe)
+  1   a server refuses, or cannot be reached (observe, check-config --send)
   3   the numbers are incomplete (top)
   4   the agent does not answer (top)
   64  the command line or the configuration is wrong
@@ -150,9 +152,16 @@ const CHECK_HELP: &str = "\
 Every problem is reported, each with its line and what was expected; then what a valid file changes.
 Variables, flags and the machine play no part: what passes here passes everywhere. The files that
 `metrics_config`, `export.config` and `outputs_config` name are checked too, where they exist.
+With --send each output of `outputs_config` gets a heartbeat, once, with the variables and files of
+this machine; the receiver's answer is printed.
+
+Examples:
+  webb check-config /etc/webb/webb.yaml
+  webb check-config --send /etc/webb/webb.yaml     do the receivers take what is sent?
 
 Exit codes:
   0   valid, perhaps with warnings
+  1   a receiver refuses, or cannot be reached (--send)
   64  not valid, or not readable";
 
 const REPLAY_HELP: &str = "\
@@ -334,6 +343,9 @@ pub struct CheckConfigArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Send a heartbeat to each output, and print the answers
+    #[arg(long)]
+    pub send: bool,
 }
 
 /// `webb replay`.
@@ -440,13 +452,18 @@ impl RunArgs {
 }
 
 impl CheckConfigArgs {
-    /// Checks the file and prints its problems. `rest` checks what the settings do not.
+    /// Checks the file and prints its problems. `rest` checks what the settings do not; `attempt`
+    /// sends, if that is asked for.
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub fn run(&self, rest: &CheckRest<'_>, out: &mut dyn Write) -> io::Result<Exit> {
-        let valid = check_file(&self.file, self.json, rest, out)?;
-        Ok(if valid { Exit::Success } else { Exit::Configuration })
+    pub fn run(&self, rest: &CheckRest<'_>, attempt: &Attempt<'_>, out: &mut dyn Write) -> io::Result<Exit> {
+        let checked = check_file(&self.file, self.json, (rest, self.send.then_some(attempt)), out)?;
+        Ok(match checked {
+            Checked::Valid => Exit::Success,
+            Checked::Invalid => Exit::Configuration,
+            Checked::Failed => Exit::Refused,
+        })
     }
 }
 

@@ -46,7 +46,9 @@ fn run_command(command: &Command) -> Exit {
         Command::Run(arguments) => return run(arguments),
         Command::Operator(arguments) => return operator(arguments),
         Command::Probe(arguments) => app::probe(arguments.json, &mut UntilClosed(&mut *out)),
-        Command::CheckConfig(arguments) => arguments.run(&app::check, &mut UntilClosed(&mut *out)),
+        Command::CheckConfig(arguments) => {
+            arguments.run(&app::check, &app::send_heartbeats, &mut UntilClosed(&mut *out))
+        }
         Command::Replay(arguments) => {
             return_memory();
             app::replay(arguments, out)

@@ -18,8 +18,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_flow::clock::unix_ns;
 use webb_flow::hash::seed;
 use webb_index::{Index, Place};
-use webb_otlp::{Attributes, Encoded, Feed, Output, Stream};
-use webb_rollup::{Encoder, Rollups, Seen, Settings, Totals, Windows};
+use webb_otlp::{Attributes, Encoded, Encoding, Feed, Output, Request, RequestBuilder, Stream};
+use webb_rollup::{Encoder, Rollups, Seen, Settings, Totals, Window, Windows};
 
 use super::{Batch, Item, Lane, Lifecycle};
 
@@ -268,7 +268,7 @@ impl RollupState {
         work.flush();
     }
 
-    fn close(&self, work: &mut Work, window: webb_rollup::Window, now_ns: u64) {
+    fn close(&self, work: &mut Work, window: Window, now_ns: u64) {
         let place = work.index.zones().own();
         if place != work.place {
             work.flush();
@@ -319,6 +319,21 @@ fn log_failure(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         tracing::warn!("rows wait, because their request could not be compressed: {error}");
     }
+}
+
+/// A request of a single heartbeat, of a window without rows that ends now: for a check of an output
+/// before an agent sends to it. `instance`: a UUID.
+///
+/// # Errors
+/// If there is no memory to compress it with.
+pub fn heartbeat(site: &RollupSite, instance: &str, encoding: Encoding) -> io::Result<Option<Request>> {
+    let resource = resource(site, instance, Place::default());
+    let mut builder = RequestBuilder::new(Stream::Rollups, &resource, SCOPE.0, SCOPE.1);
+    let now_ns = unix_ns();
+    let window = Window { start: now_ns / 1_000_000_000, seconds: 0 };
+    let mut encoder = Encoder::new(new_instance());
+    encoder.window(window, &mut Rollups::new(Settings::default()), 0, now_ns, |record| builder.push(record));
+    builder.take(encoding)
 }
 
 /// Delay of this node's requests within a window.

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Parser;
 use webb::app;
 use webb::cli::{Cli, Command, Exit};
-use webb_settings::{Environment, check_file, resolve};
+use webb_settings::{Checked, Environment, check_file, resolve};
 
 /// Output of `check-config` for a file called webb.yaml with this text.
 fn answer(text: &str, json: bool) -> String {
@@ -20,7 +20,7 @@ fn answer_beside(text: &str, metrics: &str, json: bool) -> String {
     std::fs::write(&path, text.replace("metrics.yaml", &beside.display().to_string())).unwrap();
     std::fs::write(beside, metrics).unwrap();
     let mut out = Vec::new();
-    let valid = check_file(&path, json, &app::check, &mut out).unwrap();
+    let valid = check_file(&path, json, (&app::check, None), &mut out).unwrap() == Checked::Valid;
     let out = String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), "");
     assert_eq!(valid, !out.contains("error:") && !out.contains("\"error\""), "{out}");
     out
@@ -164,7 +164,7 @@ fn a_file_of_metrics_that_run_refuses() {
     std::fs::write(&path, format!("metrics_config: {}\n", metrics.display())).unwrap();
     let check = || {
         let mut out = Vec::new();
-        let valid = check_file(&path, false, &app::check, &mut out).unwrap();
+        let valid = check_file(&path, false, (&app::check, None), &mut out).unwrap() == Checked::Valid;
         (valid, String::from_utf8(out).unwrap())
     };
     assert!(check().0);

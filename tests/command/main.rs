@@ -25,5 +25,6 @@ mod operator_inventory;
 mod output;
 mod privileges;
 mod replay;
+mod send;
 mod stable;
 mod top;

@@ -34,6 +34,8 @@ mod faults;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod flows;
+#[cfg(test)]
 #[path = "../kernel/support/frames.rs"]
 mod frames;
 #[cfg(test)]

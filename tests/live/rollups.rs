@@ -15,34 +15,39 @@ use crate::harness::{Agent, Lab, METRICS, QUICK};
 use crate::scrape::Scrape;
 
 /// Attributes of a record, as text.
-type Row = BTreeMap<String, String>;
+pub(crate) type Row = BTreeMap<String, String>;
 
 /// A receiver of OTLP logs over HTTP, which keeps what it gets.
 #[derive(Debug)]
-struct Receiver {
+pub(crate) struct Receiver {
     rows: Arc<Mutex<Vec<Row>>>,
     /// The file of outputs that leads to it.
-    outputs: String,
+    pub(crate) outputs: String,
 }
 
 impl Receiver {
-    /// A receiver in a node's namespace.
+    /// A receiver of rows in a node's namespace.
     fn start(lab: &Lab, node: &str) -> Self {
+        Self::of(lab, node, "rollups: {window: 1s}\n")
+    }
+
+    /// A receiver in a node's namespace, of what these sections of a file of outputs say.
+    pub(crate) fn of(lab: &Lab, node: &str, sections: &str) -> Self {
         let listener = lab.listener(node, "127.0.0.1:0");
         let port = listener.local_addr().unwrap().port();
         let rows: Arc<Mutex<Vec<Row>>> = Arc::default();
         let kept = Arc::clone(&rows);
         spawn(move || serve(&listener, &kept));
         let text = format!(
-            "rollups: {{window: 1s}}\notlp:\n- {{name: lab, endpoint: 'http://127.0.0.1:{port}', \
-             protocol: http/protobuf}}\n"
+            "{sections}otlp:\n- {{name: lab, endpoint: 'http://127.0.0.1:{port}', protocol: http/protobuf, \
+             batch: {{linger: 100ms}}}}\n"
         );
         let outputs = lab.file(&format!("outputs-{node}.yaml"), &text).display().to_string();
         Self { rows, outputs }
     }
 
-    /// All rows so far.
-    fn rows(&self) -> Vec<Row> {
+    /// All records so far.
+    pub(crate) fn rows(&self) -> Vec<Row> {
         self.rows.lock().unwrap().clone()
     }
 }
@@ -83,6 +88,9 @@ fn answer(mut stream: &TcpStream, rows: &Mutex<Vec<Row>>) -> Option<()> {
             row.extend(resource.clone());
             row.insert("event".to_owned(), record.event_name);
             row.insert("time".to_owned(), record.time_unix_nano.to_string());
+            if let Some(Value::StringValue(body)) = record.body.and_then(|body| body.value) {
+                row.insert("body".to_owned(), body);
+            }
             rows.lock().unwrap().push(row);
         }
     }

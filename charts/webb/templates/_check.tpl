@@ -109,7 +109,8 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- if and $v.prometheus.enabled $v.webb.besideCilium }}prometheus.enabled serves Cilium's agent metrics, and with webb.besideCilium Cilium's agent serves them: each sum over both would count twice; set prometheus.enabled to false for webb{{ "\n" }}{{- end -}}
 {{- if and $v.prometheus.enabled $v.webb.agentMetrics.allMaps (ne (int $v.webb.runAsUser) 0) }}webb.agentMetrics.allMaps needs webb.runAsUser 0: SYS_ADMIN, by which other programs' maps are seen, is no file capability of the binary{{ "\n" }}{{- end -}}
 {{- with $v.webb.outputs -}}
-{{- if and (not .otlp) (or .rollups .secrets .spoolDirectory) }}webb.outputs changes nothing without webb.outputs.otlp{{ "\n" }}{{- end -}}
+{{- if and (not .otlp) (or .rollups .flows.enabled .secrets .spoolDirectory) }}webb.outputs changes nothing without webb.outputs.otlp{{ "\n" }}{{- end -}}
+{{- if and (not .flows.enabled) (gt (len .flows) 1) }}webb.outputs.flows changes nothing without webb.outputs.flows.enabled{{ "\n" }}{{- end -}}
 {{- $spool := .spoolDirectory | trimSuffix "/" -}}
 {{- range .otlp -}}
 {{- $directory := dig "spool" "directory" "" . -}}

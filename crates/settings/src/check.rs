@@ -18,6 +18,31 @@ use super::resolve::{Environment, Resolved, read_file, resolve};
 /// to those of the configuration, and returns those of the files that the configuration names.
 pub type CheckRest<'a> = dyn Fn(&mut Resolved) -> Result<Vec<Problems>, Problems> + 'a;
 
+/// A callback that tries out what a valid configuration names, and says what came of it.
+pub type Attempt<'a> = dyn Fn(&Resolved) -> Vec<Trial> + 'a;
+
+/// What came of one thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trial {
+    /// The output.
+    pub output: String,
+    /// Whether it has succeeded.
+    pub succeeded: bool,
+    /// The answer, or what stands in its way.
+    pub answer: String,
+}
+
+/// The outcome of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// The file is valid, perhaps with warnings, and what was tried has succeeded.
+    Valid,
+    /// It is not valid, or not readable.
+    Invalid,
+    /// It is valid, but not all that was tried has succeeded.
+    Failed,
+}
+
 /// The answer as JSON.
 #[derive(Serialize)]
 struct CheckReport<'a> {
@@ -26,15 +51,27 @@ struct CheckReport<'a> {
     problems: Vec<Report<'a>>,
     /// Keys that the file changes; `from` is the default.
     changes: Vec<KeyChange>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<Vec<Trial>>,
 }
 
-/// Checks a file and writes what there is to say about it. Returns whether it is valid; warnings
-/// are.
+/// Checks a file and writes what there is to say about it; of a valid one also what came of an
+/// attempt.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn check_file(path: &Path, json: bool, rest: &CheckRest<'_>, out: &mut dyn Write) -> io::Result<bool> {
+pub fn check_file(
+    path: &Path,
+    json: bool,
+    (rest, attempt): (&CheckRest<'_>, Option<&Attempt<'_>>),
+    out: &mut dyn Write,
+) -> io::Result<Checked> {
     let checked = check(path, rest);
+    let sent = checked.as_ref().ok().and_then(|(resolved, _)| Some(attempt?(resolved)));
+    let valid = match &sent {
+        Some(sent) if sent.iter().any(|trial| !trial.succeeded) => Checked::Failed,
+        _ => Checked::Valid,
+    };
     let name = path.display().to_string();
     if json {
         let (problems, changes) = match &checked {
@@ -50,10 +87,10 @@ pub fn check_file(path: &Path, json: bool, rest: &CheckRest<'_>, out: &mut dyn W
             }
             Err(problems) => (problems.list.iter().map(|problem| Report::new("error", problem)).collect(), Vec::new()),
         };
-        let answer = CheckReport { file: name, valid: checked.is_ok(), problems, changes };
+        let answer = CheckReport { file: name, valid: checked.is_ok(), problems, changes, sent };
         serde_json::to_writer_pretty(&mut *out, &answer)?;
         writeln!(out)?;
-        return Ok(answer.valid);
+        return Ok(if answer.valid { valid } else { Checked::Invalid });
     }
     match checked {
         Ok((resolved, of_files)) => {
@@ -78,14 +115,27 @@ pub fn check_file(path: &Path, json: bool, rest: &CheckRest<'_>, out: &mut dyn W
             let rest =
                 if changes.is_empty() { "Every key has its default." } else { "All other keys have their defaults." };
             writeln!(out, "{rest}")?;
-            Ok(true)
+            if let Some(sent) = sent {
+                write_trials(&sent, out)?;
+            }
+            Ok(valid)
         }
         Err(problems) => {
             writeln!(out, "{problems}")?;
             writeln!(out, "{name}: not valid{}", counted(problems.list.len(), "error"))?;
-            Ok(false)
+            Ok(Checked::Invalid)
         }
     }
+}
+
+fn write_trials(trials: &[Trial], out: &mut dyn Write) -> io::Result<()> {
+    if trials.is_empty() {
+        return writeln!(out, "Nothing was sent: no output is configured.");
+    }
+    for Trial { output, succeeded, answer } in trials {
+        writeln!(out, "output {output}: {}: {answer}", if *succeeded { "sent" } else { "failed" })?;
+    }
+    Ok(())
 }
 
 /// The problems of a file other than the one that is checked, which each of them names.

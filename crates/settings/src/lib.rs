@@ -43,7 +43,7 @@ mod zones;
 mod tests;
 
 pub use admin::{AdminAccess, PageSettings};
-pub use check::{CheckRest, check_file};
+pub use check::{Attempt, CheckRest, Checked, Trial, check_file};
 pub use clusters::RemoteCluster;
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use export::Export;

@@ -1,4 +1,5 @@
-//! The text of a flow: the line that `observe` prints, without its time.
+//! The text of a flow: the line that `observe` prints, without its time, and with reasons of drops
+//! that only the kernel has.
 
 use std::fmt::Write as _;
 
@@ -20,8 +21,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// The line of a flow. `reason`: the number of a drop's reason.
-    pub(super) fn write(&mut self, segment: &Segment, flow: &Flow, reason: i32) -> &str {
+    /// The line of a flow. `reason`: that of a drop, by Hubble's number and by name.
+    pub(super) fn write(&mut self, segment: &Segment, flow: &Flow, reason: Option<(i32, &str)>) -> &str {
         self.text.clear();
         let (index, extra) = (&*segment.index, segment.extra(flow));
         let (arrow, left, right) = match flow.reply {
@@ -89,7 +90,7 @@ impl Line {
 }
 
 /// Appends what the flow was made from.
-fn put_type(flow: &Flow, extra: Option<&Extra>, reason: i32, out: &mut String) {
+fn put_type(flow: &Flow, extra: Option<&Extra>, reason: Option<(i32, &str)>, out: &mut String) {
     if let Some(l7) = extra.and_then(|extra| extra.l7.as_ref()) {
         let kind = match l7.kind {
             L7Kind::Unknown => "unknown_l7_type",
@@ -112,9 +113,16 @@ fn put_type(flow: &Flow, extra: Option<&Extra>, reason: i32, out: &mut String) {
             let point = if flow.point == Point::Other { 0 } else { i32::from(flow.point as u8) };
             out.push_str(trace_point(point).unwrap_or_default());
         }
-        Event::Drop => match drop_reason(reason) {
-            Some(name) => out.push_str(name),
-            None => _ = write!(out, "{}", reason & 0xff),
+        Event::Drop => match reason {
+            // Hubble has no number for a reason of the kernel's, so `observe` cannot print it.
+            Some((0, name)) if !name.is_empty() => push_plain(out, name),
+            reason => {
+                let number = reason.map_or(0, |(number, _)| number);
+                match drop_reason(number) {
+                    Some(name) => out.push_str(name),
+                    None => _ = write!(out, "{}", number & 0xff),
+                }
+            }
         },
         Event::PolicyVerdict => {
             out.push_str("policy-verdict:");

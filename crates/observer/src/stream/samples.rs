@@ -145,6 +145,8 @@ pub(crate) fn kinds(ids: Ids) -> (Vec<(&'static str, Flow)>, Vec<Extra>) {
         ..opening
     };
     let l7 = |extra| Flow {
+        // Of layer 7 a batch has Unix time.
+        time_ns: 1_000_000_001_000,
         event: FlowEvent::L7,
         extra: ExtraId(extra),
         bytes: 0,

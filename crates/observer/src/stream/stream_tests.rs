@@ -123,9 +123,11 @@ fn changes_lose_no_flow() {
     let (one, other) = (output("one"), output("other"));
     sending.want(FlowSettings::default(), &[&one]);
     sending.add(0, 3);
+    sending.read();
     sending.want(FlowSettings { uid: false, ..FlowSettings::default() }, &[&one]);
     assert_eq!(offered(&one), 3, "of before the change");
     sending.add(0, 4);
+    sending.read();
     sending.want(FlowSettings { uid: false, ..FlowSettings::default() }, &[&other]);
     sending.add(0, 5);
     sending.read();

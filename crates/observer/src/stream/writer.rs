@@ -102,7 +102,7 @@ impl Writer {
         let l7 = extra.and_then(|extra| extra.l7.as_ref());
         let body = match self.body {
             Body::None => "",
-            Body::Summary => self.line.write(segment, flow, number),
+            Body::Summary => self.line.write(segment, flow, reason.map(|(number, name)| (*number, name.as_str()))),
             Body::Hubble => {
                 self.json_line.clear();
                 self.json.event(segment, place, &mut self.json_line);
@@ -199,7 +199,7 @@ fn severity(verdict: Verdict) -> Severity {
 
 /// A trace's id of 32 hexadecimal digits.
 fn trace_id(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 32 {
+    if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     u128::from_str_radix(text, 16).ok().filter(|id| *id != 0).map(u128::to_be_bytes)
@@ -274,7 +274,7 @@ fn put_event(put: &mut Put<'_>, flow: &Flow, reason: i32) {
         Event::Trace if flow.point != Point::Other => {
             put.number(Attribute::EventSubType, u64::from(flow.point as u8));
         }
-        Event::Drop => put.number(Attribute::EventSubType, reason.unsigned_abs().into()),
+        Event::Drop if reason > 0 => put.number(Attribute::EventSubType, reason.unsigned_abs().into()),
         _ => {}
     }
 }

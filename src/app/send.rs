@@ -1,0 +1,42 @@
+//! `webb check-config --send`: a heartbeat to each output, and what its receiver answers.
+
+use webb_otlp::{Environment, Output};
+use webb_settings::{Origin, Resolved, Trial, read_file};
+
+use crate::cli::environment;
+use crate::exports;
+use crate::pipeline::{RollupSite, heartbeat, new_uuid};
+
+/// Sends a heartbeat to each output of a configuration that was checked, one after the other, as an
+/// agent on this machine would. Blocks for at most the timeout of each.
+pub fn send_heartbeats(resolved: &Resolved) -> Vec<Trial> {
+    let settings = &resolved.settings;
+    let Some(path) = &settings.outputs_config else { return Vec::new() };
+    let variables = Environment::of_process();
+    let failed = |answer: String| Trial { output: "-".to_owned(), succeeded: false, answer };
+    let found = match read_file(path).and_then(|file| exports::read_outputs(file, &variables)) {
+        Ok(found) => found,
+        Err(problems) => return vec![failed(problems.to_string())],
+    };
+    let node = if resolved.origin("node_name") == Origin::Hostname {
+        environment().hostname
+    } else {
+        settings.node_name.clone()
+    };
+    let site = RollupSite { cluster: settings.cluster_name.clone(), node };
+    let send = |output: &exports::Output| {
+        let outcome = send(output, &variables, &site);
+        let succeeded = outcome.is_ok();
+        Trial { output: output.config.name.clone(), succeeded, answer: outcome.unwrap_or_else(|why| why) }
+    };
+    found.outputs.iter().map(send).collect()
+}
+
+fn send(wanted: &exports::Output, variables: &Environment, site: &RollupSite) -> Result<String, String> {
+    let instance = new_uuid();
+    let output = Output::new(wanted.config.clone(), variables, &instance).map_err(|error| error.to_string())?;
+    let (encoding, _) = output.limits();
+    let request = heartbeat(site, &instance, encoding).map_err(|error| format!("cannot be compressed: {error}"))?;
+    let request = request.ok_or("there is nothing to send")?;
+    output.send_once(&request)
+}
