@@ -25,9 +25,7 @@ pub use observe::ObserveArgs;
 pub use share_directory::ShareDirectoryArgs;
 pub use top::TopArgs;
 use webb_observer::MAX_EVENTS;
-use webb_settings::{
-    Attempt, CheckRest, Checked, Environment, Flag, Layers, ListenAddress, Value, check_file,
-};
+use webb_settings::{Attempt, CheckRest, Checked, Environment, Flag, Layers, ListenAddress, Value, check_file};
 
 /// Exit code of the program, after BSD's `sysexits.h` where that has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -79,3 +79,69 @@ fn read_fields(values: &mut Values<'_>, node: Option<&Node>) -> Vec<String> {
     }
     fields
 }
+
+#[cfg(test)]
+mod tests {
+    use webb_otlp::{Environment, Stream};
+    use webb_settings::SourceFile;
+
+    use super::*;
+    use crate::exports::{OutputsFile, read_outputs};
+
+    fn read(text: &str) -> Result<OutputsFile, String> {
+        let file = SourceFile { name: "outputs.yaml".to_owned(), text: text.to_owned() };
+        read_outputs(file, &Environment::default()).map_err(|problems| problems.to_string())
+    }
+
+    /// Flows are sent where the section is there, each key has its effect, and an output gets what
+    /// it lists, or all.
+    #[test]
+    fn a_file_says_which_flows() {
+        assert_eq!(read("otlp: []\n").unwrap().flows, None);
+        assert_eq!(read("flows: {}\n").unwrap().flows, Some(FlowSettings::default()));
+        let file = read(
+            "flows:\n  include: [{verdict: [DROPPED]}]\n  exclude: [{source_pod: [kube-system/]}, {}]\n  \
+             sample: {every: 100}\n  max_per_second: 50\n  uid: false\n  labels: [app, app, a.b/c]\n  body: hubble\n  \
+             fields: [source.pod_name, verdict]\n\
+             otlp:\n- {name: a, endpoint: 'https://a'}\n- {name: b, endpoint: 'https://b', streams: [flows], batch: {linger: 2s}}\n",
+        )
+        .unwrap();
+        let flows = file.flows.unwrap();
+        assert_eq!((flows.filters.include.len(), flows.filters.exclude.len()), (1, 2));
+        assert_eq!((flows.sample_every, flows.max_per_second, flows.uid, flows.body), (100, 50, false, Body::Hubble));
+        assert_eq!((flows.labels, flows.fields.len()), (vec!["app".to_owned(), "a.b/c".to_owned()], 2));
+        let [all, some] = &file.outputs[..] else { panic!("{:?}", file.outputs) };
+        assert_eq!((&all.streams[..], &some.streams[..]), (&Stream::ALL[..], &[Stream::Flows][..]));
+        assert_eq!(some.config.batch.linger, std::time::Duration::from_secs(2));
+    }
+
+    /// Each mistake is named with its line and what was expected.
+    #[test]
+    fn mistakes_are_named_at_their_line() {
+        for (text, expected) in [
+            ("flows:\notlp: []\n", "flows: expected keys and values, or {} for what they are by default; found"),
+            ("flows: {includes: []}\n", "flows has no key \"includes\""),
+            ("flows:\n  include:\n  - verdict: [DROPED]\n", "outputs.yaml:3:"),
+            ("flows:\n  include: [{source_ip: [10.0.0]}]\n", "source_ip"),
+            ("flows: {sample: {every: -1}}\n", "every: expected a number from 0 to 1000000"),
+            ("flows: {max_per_second: 0}\n", "max_per_second: expected a number from 1 to 1000000"),
+            ("flows: {body: json}\n", "body: expected none, summary, hubble; found \"json\""),
+            ("flows: {labels: ['a=b']}\n", "labels: expected the key of a pod's label"),
+            ("flows: {labels: [a, b, c, d, e, f, g, h, i]}\n", "labels: expected at most 8 keys"),
+            ("flows: {fields: [source.pod]}\n", "fields: expected a field of flow.Flow, such as source.pod_name"),
+            (
+                "otlp:\n- {name: a, endpoint: 'https://a', streams: [flows]}\n",
+                "streams: no flows are sent: expected a section `flows` in the file",
+            ),
+            ("otlp:\n- {name: a, endpoint: 'https://a', streams: []}\n", "streams: expected rollups, flows"),
+            ("otlp:\n- {name: a, endpoint: 'https://a', streams: [flow]}\n", "streams: expected rollups, flows"),
+            (
+                "otlp:\n- {name: a, endpoint: 'https://a', batch: {linger: 1h}}\n",
+                "linger: expected a time from 10ms to 1m",
+            ),
+        ] {
+            let why = read(text).unwrap_err();
+            assert!(why.contains(expected), "{text}: {why}");
+        }
+    }
+}

@@ -60,8 +60,7 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
     match Node::read(&file.text) {
         Ok(root) => {
             let mut values = Values { found: &mut found };
-            let [of_rollups, of_flows, otlp] =
-                values.fields(Some(&root), "the file", ["rollups", "flows", "otlp"]);
+            let [of_rollups, of_flows, otlp] = values.fields(Some(&root), "the file", ["rollups", "flows", "otlp"]);
             rollups = read_rollups(&mut values, of_rollups);
             flows = flows::read(&mut values, &root, of_flows);
             outputs = read_outputs(&mut values, otlp, environment, flows.is_some());
@@ -151,27 +150,26 @@ fn read_output(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output 
         retry,
         queue,
         spool,
-    ] =
-        values.fields(
-            Some(node),
-            "an output",
-            [
-                "name",
-                "streams",
-                "endpoint",
-                "protocol",
-                "insecure",
-                "compression",
-                "headers_directory",
-                "tls",
-                "timeout",
-                "batch",
-                "in_flight",
-                "retry",
-                "queue",
-                "spool",
-            ],
-        );
+    ] = values.fields(
+        Some(node),
+        "an output",
+        [
+            "name",
+            "streams",
+            "endpoint",
+            "protocol",
+            "insecure",
+            "compression",
+            "headers_directory",
+            "tls",
+            "timeout",
+            "batch",
+            "in_flight",
+            "retry",
+            "queue",
+            "spool",
+        ],
+    );
     let config = OutputConfig::named(&values.text(name, "name").unwrap_or_default());
     let protocols = [("grpc", Protocol::Grpc), ("http/protobuf", Protocol::HttpProtobuf)];
     let encodings = Encoding::ALL.map(|encoding| (encoding.label(), encoding));

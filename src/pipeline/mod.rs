@@ -46,9 +46,7 @@ pub use lifecycle::Lifecycle;
 pub use pending_queries::MAX_PENDING_QUERIES;
 pub use read_loop::{DecoderSlot, Reader, ReaderState};
 pub use record_loop::{HistoryState, record};
-pub use rollup_loop::{
-    RollupCounts, RollupSite, RollupState, WantedRollups, heartbeat, new_uuid, resource, roll_up,
-};
+pub use rollup_loop::{RollupCounts, RollupSite, RollupState, WantedRollups, heartbeat, new_uuid, resource, roll_up};
 pub use snapshot::{SnapshotRequest, SnapshotResponse};
 pub use unnamed::NAME_WAITS;
 pub use work_loop::{AggregatorState, Looks, work};

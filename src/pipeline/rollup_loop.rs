@@ -332,7 +332,7 @@ pub fn heartbeat(site: &RollupSite, instance: &str, encoding: Encoding) -> io::R
     let now_ns = unix_ns();
     let window = Window { start: now_ns / 1_000_000_000, seconds: 0 };
     let mut encoder = Encoder::new(new_instance());
-    encoder.window(window, &mut Rollups::new(Settings::default()), 0, now_ns, |record| builder.push(record));
+    encoder.window(window, &mut Rollups::new(Settings::default()), (0, None), now_ns, |record| builder.push(record));
     builder.take(encoding)
 }
 

@@ -52,9 +52,8 @@ fn heartbeats_are_sent_and_answers_printed() {
     };
     std::thread::scope(|scope| {
         let receivers = [(&good, "200 OK"), (&bad, "403 Forbidden")];
-        let receivers = receivers.map(|(listener, status)| {
-            scope.spawn(move || [answer(listener, status), answer(listener, status)])
-        });
+        let receivers = receivers
+            .map(|(listener, status)| scope.spawn(move || [answer(listener, status), answer(listener, status)]));
         let (checked, printed) = check(false);
         assert_eq!(checked, Checked::Failed);
         for expected in [
@@ -93,5 +92,8 @@ fn nothing_is_sent_without_outputs() {
     let mut out = Vec::new();
     let checked = check_file(&config, false, (&app::check, Some(&app::send_heartbeats)), &mut out).unwrap();
     let printed = String::from_utf8(out).unwrap();
-    assert!(checked == Checked::Valid && printed.ends_with("Nothing was sent: no output is configured.\n"), "{printed}");
+    assert!(
+        checked == Checked::Valid && printed.ends_with("Nothing was sent: no output is configured.\n"),
+        "{printed}"
+    );
 }

@@ -80,9 +80,7 @@ fn opens(flow: &Flow) -> bool {
     match flow.reply {
         Reply::No => true,
         Reply::Yes => false,
-        Reply::Unknown if flow.l4 == L4::Tcp && flow.tcp_flags.has(TcpFlags::SYN) => {
-            !flow.tcp_flags.has(TcpFlags::ACK)
-        }
+        Reply::Unknown if flow.l4 == L4::Tcp && flow.tcp_flags.has(TcpFlags::SYN) => !flow.tcp_flags.has(TcpFlags::ACK),
         Reply::Unknown => {
             (flow.source_port, flow.source_ip.bits()) >= (flow.destination_port, flow.destination_ip.bits())
         }

@@ -51,8 +51,21 @@ pub(crate) fn write(flow: &Flow, extra: Option<&Extra>, out: &mut String) {
     };
 }
 
+/// Texts with commas between them, which are not joined in memory first.
+struct Joined<'a>(&'a [String]);
+
+impl std::fmt::Display for Joined<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, text) in self.0.iter().enumerate() {
+            f.write_str(if at > 0 { "," } else { "" })?;
+            f.write_str(text)?;
+        }
+        Ok(())
+    }
+}
+
 fn dns(kind: L7Kind, message: &Dns, out: &mut String) -> std::fmt::Result {
-    let types = message.qtypes.join(",");
+    let types = Joined(&message.qtypes);
     match (kind, message.rcode) {
         (L7Kind::Response, 0) => write!(out, "DNS Answer ({} {types})", message.query),
         (L7Kind::Response, rcode) => {

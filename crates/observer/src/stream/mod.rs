@@ -17,9 +17,9 @@ mod line;
 #[cfg(test)]
 mod samples;
 mod settings;
-mod writer;
 #[path = "stream.rs"]
 mod work;
+mod writer;
 
 pub use counts::FlowCounts;
 pub use settings::{Body, FlowSettings, MAX_LABELS};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
+use webb_flow::sym::Sym;
 use webb_flow::{
     Address, Direction, EndpointId, Event as FlowEvent, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, Ruling,
     ServiceEnd, ServiceId, Sort, TcpFlags, Verdict,
 };
-use webb_flow::sym::Sym;
 use webb_index::policy::PolicyName;
 use webb_index::policy::spec::PolicyKind;
 use webb_index::{

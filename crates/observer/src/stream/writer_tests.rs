@@ -22,8 +22,7 @@ fn text(value: &Value) -> String {
         Value::BoolValue(on) => on.to_string(),
         Value::IntValue(number) => number.to_string(),
         Value::ArrayValue(list) => {
-            let items: Vec<String> =
-                list.values.iter().map(|value| text(value.value.as_ref().unwrap())).collect();
+            let items: Vec<String> = list.values.iter().map(|value| text(value.value.as_ref().unwrap())).collect();
             format!("[{}]", items.join(", "))
         }
         other => panic!("{other:?}"),
@@ -68,7 +67,8 @@ fn flows_are_records() {
     let (named, extras) = samples::kinds(ids);
     let flows: Vec<Flow> = named.iter().map(|(_, flow)| *flow).collect();
     let segment = samples::recorded(&flows, &extras, &index);
-    let settings = FlowSettings { labels: vec!["app".into(), "app.kubernetes.io/name".into()], ..FlowSettings::default() };
+    let settings =
+        FlowSettings { labels: vec!["app".into(), "app.kubernetes.io/name".into()], ..FlowSettings::default() };
     let mut shown = String::new();
     for ((name, flow), record) in named.iter().zip(records(&segment, &settings)) {
         assert_eq!((record.event_name.as_str(), record.observed_time_unix_nano), ("webb.flow", 99));
@@ -169,16 +169,8 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 fn flows() -> impl Strategy<Value = Flow> {
-    let l4 = prop::sample::select(vec![
-        L4::None,
-        L4::Tcp,
-        L4::Udp,
-        L4::IcmpV4,
-        L4::IcmpV6,
-        L4::Sctp,
-        L4::Vrrp,
-        L4::Igmp,
-    ]);
+    let l4 =
+        prop::sample::select(vec![L4::None, L4::Tcp, L4::Udp, L4::IcmpV4, L4::IcmpV6, L4::Sctp, L4::Vrrp, L4::Igmp]);
     let family = prop::sample::select(vec![Family::NotUsed, Family::V4, Family::V6]);
     let event = prop::sample::select(vec![
         Event::Unknown,
@@ -242,7 +234,11 @@ fn extras() -> impl Strategy<Value = Option<L7>> {
         },
     );
     let record = prop_oneof![http, dns, Just(L7Record::None)];
-    prop::option::of((kind, any::<u64>(), record).prop_map(|(kind, latency_ns, record)| L7 { kind, latency_ns, record }))
+    prop::option::of((kind, any::<u64>(), record).prop_map(|(kind, latency_ns, record)| L7 {
+        kind,
+        latency_ns,
+        record,
+    }))
 }
 
 proptest! {
