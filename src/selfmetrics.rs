@@ -199,7 +199,7 @@ defs! {
         "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), evicted (forbidden, and 16,384 others waited: the oldest makes room), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that is not defined, a vendor's policy), changed (policies changed as it opened, and the old and the new differ)";
 
     OBSERVER_FLOWS: gauge "webb_observer_flows" []
-        "Events that the history holds. Absent without an observer, as all of these";
+        "Events that the history holds. Absent without an observer, export and outputs_config, as all of these";
     OBSERVER_CAPACITY: gauge "webb_observer_capacity" []
         "Events that the history can hold: observer.flows";
     OBSERVER_BYTES: gauge "webb_observer_bytes" []

@@ -21,7 +21,7 @@ const TEXTS: [&str; 7] = [
     "drops (over drop_budget)",
     "messages of layer 7 (their ring was full)",
     "flows for a metric (its thread was not running)",
-    "flows for clients and flow logs (the thread of the history was behind)",
+    "flows for clients, flow logs and outputs (the thread of the history was behind)",
     "flows for rollups (their thread was behind)",
 ];
 
@@ -134,7 +134,7 @@ mod tests {
         assert!(losses.note([6, 3, 2, 4, 7, 0, 0], after(120)));
         assert_eq!(losses.reason(), "1 records (a ring was full)");
         assert!(!losses.note([6, 3, 2, 4, 7, 9, 0], after(121)));
-        let history = "9 flows for clients and flow logs (the thread of the history was behind)";
+        let history = "9 flows for clients, flow logs and outputs (the thread of the history was behind)";
         assert!(losses.reason().ends_with(history), "{}", losses.reason());
     }
 

@@ -152,7 +152,7 @@ fn a_missing_file_exits_with_64() {
     };
     assert_eq!(check.file, Path::new("no/such.yaml"));
     let mut out = Vec::new();
-    assert_eq!(check.run(&app::check, &mut out).unwrap(), Exit::Configuration);
+    assert_eq!(check.run(&app::check, &app::send_heartbeats, &mut out).unwrap(), Exit::Configuration);
     insta::assert_snapshot!("missing_file", String::from_utf8(out).unwrap());
 }
 
