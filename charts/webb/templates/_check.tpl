@@ -110,7 +110,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- if and $v.prometheus.enabled $v.webb.agentMetrics.allMaps (ne (int $v.webb.runAsUser) 0) }}webb.agentMetrics.allMaps needs webb.runAsUser 0: SYS_ADMIN, by which other programs' maps are seen, is no file capability of the binary{{ "\n" }}{{- end -}}
 {{- with $v.webb.outputs -}}
 {{- if and (not .otlp) (or .rollups .flows.enabled .secrets .spoolDirectory) }}webb.outputs changes nothing without webb.outputs.otlp{{ "\n" }}{{- end -}}
-{{- if and (not .flows.enabled) (gt (len .flows) 1) }}webb.outputs.flows changes nothing without webb.outputs.flows.enabled{{ "\n" }}{{- end -}}
+{{- if and (not .flows.enabled) .flows.settings }}webb.outputs.flows.settings changes nothing without webb.outputs.flows.enabled{{ "\n" }}{{- end -}}
 {{- $spool := .spoolDirectory | trimSuffix "/" -}}
 {{- range .otlp -}}
 {{- $directory := dig "spool" "directory" "" . -}}
