@@ -12,19 +12,31 @@ use super::sums::Sums;
 /// Rows of namespace pairs beyond the limit of rows, as a share of it: a tenth.
 const NAMESPACE_SHARE: usize = 10;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Row {
     key: RowKey,
-    sums: Sums,
     /// Own the key's symbols; none in a free place.
     names: Option<Names>,
+}
+
+/// The part of a row that each flow writes, apart from its key: a cache line for packets, and one
+/// for what else there is.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+struct Slot {
+    /// The row stands for others.
+    folded: bool,
+    sums: Sums,
 }
 
 /// Rows by key.
 #[derive(Debug)]
 pub(crate) struct Rows {
     limit: usize,
-    places: Vec<Row>,
+    /// By place.
+    rows: Vec<Row>,
+    /// By place.
+    slots: Vec<Slot>,
     /// Places of the rows.
     ids: HashTable<u32>,
     free: Vec<u32>,
@@ -40,7 +52,8 @@ impl Rows {
         let hasher = RandomState::default();
         Self {
             limit,
-            places: Vec::new(),
+            rows: Vec::new(),
+            slots: Vec::new(),
             ids: HashTable::new(),
             free: Vec::new(),
             hasher,
@@ -63,11 +76,15 @@ impl Rows {
     /// Removes rows without a sum: their places mean something else from now on.
     pub(crate) fn sweep(&mut self) {
         self.swept = true;
-        for place in 0..self.places.len() {
-            if self.places.get(place).is_some_and(|row| row.names.is_some() && row.sums.is_empty()) {
+        for place in 0..self.rows.len() {
+            if self.is_used(place) && self.slots.get(place).is_some_and(|slot| slot.sums.is_empty()) {
                 self.remove(place);
             }
         }
+    }
+
+    fn is_used(&self, place: usize) -> bool {
+        self.rows.get(place).is_some_and(|row| row.names.is_some())
     }
 
     fn is_full(&self) -> bool {
@@ -96,19 +113,23 @@ impl Rows {
     }
 
     fn find(&self, key: &RowKey) -> Option<u32> {
-        let same = |place: &u32| self.places.get(*place as usize).is_some_and(|row| row.key == *key);
+        let same = |place: &u32| self.rows.get(*place as usize).is_some_and(|row| row.key == *key);
         self.ids.find(self.hasher.hash_one(key), same).copied()
     }
 
     fn insert(&mut self, key: RowKey) -> u32 {
-        let row = Row { key, sums: Sums::default(), names: Some(key.hold()) };
-        let place = self.free.pop().unwrap_or_else(|| u32::try_from(self.places.len()).unwrap_or(u32::MAX));
-        match self.places.get_mut(place as usize) {
-            Some(free) => *free = row,
-            None => self.places.push(row),
+        let (row, slot) =
+            (Row { key, names: Some(key.hold()) }, Slot { folded: key.fold != Fold::None, ..Slot::default() });
+        let place = self.free.pop().unwrap_or_else(|| u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
+        match (self.rows.get_mut(place as usize), self.slots.get_mut(place as usize)) {
+            (Some(free), Some(sums)) => (*free, *sums) = (row, slot),
+            _ => {
+                self.rows.push(row);
+                self.slots.push(slot);
+            }
         }
-        let (places, hasher) = (&self.places, &self.hasher);
-        let hash = |place: &u32| places.get(*place as usize).map_or(0, |row| hasher.hash_one(row.key));
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        let hash = |place: &u32| rows.get(*place as usize).map_or(0, |row| hasher.hash_one(row.key));
         self.ids.insert_unique(hasher.hash_one(key), place, hash);
         place
     }
@@ -116,7 +137,7 @@ impl Rows {
     /// The sums of a place, and whether it stands for others.
     #[inline]
     pub(crate) fn sums(&mut self, place: u32) -> Option<(&mut Sums, bool)> {
-        self.places.get_mut(place as usize).map(|row| (&mut row.sums, row.key.fold != Fold::None))
+        self.slots.get_mut(place as usize).map(|slot| (&mut slot.sums, slot.folded))
     }
 
     /// Hands out all rows with a sum, and begins anew: rows without one are removed. True if any
@@ -124,22 +145,27 @@ impl Rows {
     pub(crate) fn drain(&mut self, mut with: impl FnMut(&RowKey, &Sums)) -> bool {
         self.swept = false;
         let before = self.free.len();
-        for place in 0..self.places.len() {
-            match self.places.get_mut(place).filter(|row| row.names.is_some()) {
-                Some(row) if !row.sums.is_empty() => {
-                    with(&row.key, &row.sums);
-                    row.sums.clear();
-                }
-                Some(_) => self.remove(place),
-                None => {}
+        for place in 0..self.rows.len() {
+            let (Some(row), Some(slot)) = (self.rows.get(place), self.slots.get_mut(place)) else { continue };
+            if row.names.is_none() {
+                continue;
+            }
+            if slot.sums.is_empty() {
+                self.remove(place);
+            } else {
+                with(&row.key, &slot.sums);
+                slot.sums.clear();
             }
         }
         self.free.len() != before
     }
 
     fn remove(&mut self, place: usize) {
-        let Some(row) = self.places.get_mut(place) else { return };
-        let key = std::mem::replace(row, Row { key: RowKey::default(), sums: Sums::default(), names: None }).key;
+        let Some(row) = self.rows.get_mut(place) else { return };
+        let key = std::mem::take(row).key;
+        if let Some(slot) = self.slots.get_mut(place) {
+            *slot = Slot::default();
+        }
         if let Ok(entry) = self.ids.find_entry(self.hasher.hash_one(key), |other| *other as usize == place) {
             entry.remove();
         }

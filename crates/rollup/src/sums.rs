@@ -47,8 +47,9 @@ pub struct Connections {
     pub reset: u32,
 }
 
-/// The sums of a row within one window.
+/// The sums of a row within one window. Those of packets are first: nearly all flows are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[repr(C)]
 pub struct Sums {
     /// Bytes of whole frames from the side that opened.
     pub bytes_sent: u64,
