@@ -11,6 +11,8 @@ use std::time::Instant;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::{ErrorBadRequest, ErrorInternalServerError, ErrorPayloadTooLarge, ErrorRequestTimeout};
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderValue, UPGRADE};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{Error, HttpMessage};
@@ -32,7 +34,18 @@ pub(super) async fn handle(
 ) -> Result<ServiceResponse<Answer>, Error> {
     component.beat();
     let guard = request.conn_data::<Arc<Connection>>().map(|connection| RequestGuard::new(Arc::clone(connection)));
-    let body = timeout(connections.limits().body, body(request.take_payload())).await;
+    let payload = request.take_payload();
+    if request.method() == Method::CONNECT {
+        guard.iter().for_each(|guard| guard.0.refuses_body());
+        return Err(ErrorBadRequest("CONNECT is for proxies, and this is none\n"));
+    }
+    let payload = if is_upgrade(&request) {
+        guard.iter().for_each(|guard| guard.0.refuses_body());
+        Payload::None
+    } else {
+        payload
+    };
+    let body = timeout(connections.limits().body, body(payload)).await;
     if let (Ok(Err(_)) | Err(_), Some(guard)) = (&body, &guard) {
         guard.0.refuses_body();
     }
@@ -48,6 +61,13 @@ pub(super) async fn handle(
             Err(ErrorInternalServerError("the handler failed; see /faults on the admin listener\n"))
         }
     }
+}
+
+/// True for a request to go on as a WebSocket: all that comes behind its head would be its body. It
+/// is answered as if it had not asked for that.
+fn is_upgrade(request: &ServiceRequest) -> bool {
+    let is_it = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    request.headers().get_all(UPGRADE).any(is_it)
 }
 
 async fn body(mut payload: Payload) -> Result<Bytes, Error> {

@@ -223,6 +223,25 @@ fn the_rest_of_a_refused_body() {
     }
 }
 
+/// Requests behind which anything may come, to the end of the connection, are answered at once, and
+/// nothing more is read.
+#[test]
+fn requests_without_an_end() {
+    let server = server(LIMITS);
+    let mut tunnel = connect(&server);
+    ask(&mut tunnel, "CONNECT", "example.org:443", "").unwrap();
+    assert_eq!(read(&mut tunnel, true).unwrap().status, 400);
+    let mut upgrade = connect(&server);
+    ask(&mut upgrade, "GET", "/metrics", "Connection: upgrade\r\nUpgrade: WebSocket\r\n").unwrap();
+    assert_eq!(read(&mut upgrade, false).unwrap().status, 200);
+    for mut stream in [tunnel, upgrade] {
+        let _sent = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(has_ended(&mut stream));
+    }
+    until("they are gone", || server.connections.count() == 0);
+    assert_eq!(dropped(&server, "slow_body"), 0);
+}
+
 /// A body that does not come ends its request.
 #[test]
 fn slow_bodies() {
