@@ -117,8 +117,8 @@ fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
     let margin = " ".repeat(number.len());
     let mut lines = vec![format!("{margin}--> {}:{}:{}", file.name, mark.line, mark.column)];
     if let Some(line) = file.text.lines().nth(mark.line.saturating_sub(1)) {
-        let shown: String =
-            line.chars().take(MAX_CHARS_SHOWN).map(|letter| if is_obeyed(letter) { ' ' } else { letter }).collect();
+        let shown = masked(line).into_iter().take(MAX_CHARS_SHOWN);
+        let shown: String = shown.map(|letter| if is_obeyed(letter) { ' ' } else { letter }).collect();
         let shown = shown.trim_end();
         lines.push(format!("{margin} |"));
         lines.push(format!("{number} | {shown}"));
@@ -129,6 +129,25 @@ fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The characters of a line, with stars in the place of users and passwords of URLs: an excerpt goes
+/// into logs.
+fn masked(line: &str) -> Vec<char> {
+    let mut letters: Vec<char> = line.chars().collect();
+    let mut at = 0;
+    while let Some(found) = letters.get(at..).and_then(|rest| rest.windows(3).position(|of| of == [':', '/', '/'])) {
+        at += found + 3;
+        let rest = letters.get(at..).unwrap_or_default();
+        let authority = rest.iter().position(|letter| letter.is_whitespace() || matches!(letter, '"' | '\'' | ','));
+        let authority = rest.get(..authority.unwrap_or(rest.len())).unwrap_or_default();
+        // A password may have any sign: the last one before the host counts.
+        let user = authority.iter().rposition(|letter| *letter == '@').unwrap_or(0);
+        for letter in letters.iter_mut().skip(at).take(user) {
+            *letter = '*';
+        }
+    }
+    letters
 }
 
 /// Everything that is wrong with a configuration. Never empty.
@@ -229,6 +248,24 @@ mod tests {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(did_you_mean("metric_listen", ["metrics", "metrics_listen"]), "did you mean `metrics_listen`?");
         assert_eq!(did_you_mean("zebra", ["metrics", "log"]), "");
+    }
+
+    /// An excerpt shows what is wrong, and neither the user nor the password of a URL.
+    #[test]
+    fn passwords_are_not_shown() {
+        for (line, shown) in [
+            ("endpoint: https://user:se/c@ret@host:4317/x # a@b", "endpoint: https://*************@host:4317/x # a@b"),
+            ("endpoint: \"http://u@h\", other: 'https://h/x'", "endpoint: \"http://*@h\", other: 'https://h/x'"),
+            ("a://b://c@d://@e", "a://**********@e"),
+            ("name: a@b", "name: a@b"),
+            ("https://", "https://"),
+        ] {
+            assert_eq!(masked(line).into_iter().collect::<String>(), shown);
+        }
+        let file = SourceFile { name: "f".to_owned(), text: "x: https://user:secret@host\n".to_owned() };
+        let problem = Problem::new(Origin::File(Mark { line: 1, column: 4, width: 24 }), "not this");
+        let shown = problem.render("error", Some(&file));
+        assert!(!shown.contains("secret") && shown.contains("@host"), "{shown}");
     }
 
     /// A mark beyond the line, or beyond the file, must still print.
