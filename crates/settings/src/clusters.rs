@@ -36,7 +36,7 @@ pub(super) fn read(value: &Value) -> Result<Vec<RemoteCluster>, InvalidValue> {
         other => other.items(true)?.iter().map(of_text).collect::<Result<_, _>>()?,
     };
     if found.len() > MAX_CLUSTERS {
-        return Err(InvalidValue::because(value, format!("there are more than {MAX_CLUSTERS}")));
+        return Err(InvalidValue::too_many(found.len(), MAX_CLUSTERS));
     }
     let mut clusters: Vec<RemoteCluster> = Vec::new();
     for (name, kubeconfig) in found {

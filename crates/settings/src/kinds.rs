@@ -230,7 +230,17 @@ pub(super) mod networks {
     }
 
     fn network(item: &Item) -> Result<IpNet, InvalidValue> {
+        refuse_zeros(item)?;
         item.text.parse().map_err(|_| InvalidValue::item(item, "it is not a network such as 10.244.0.0/16"))
+    }
+
+    /// Refuses numbers with a zero before them.
+    pub(crate) fn refuse_zeros(item: &Item) -> Result<(), InvalidValue> {
+        let has_zero = |part: &str| part.len() > 1 && part.starts_with('0');
+        if item.text.contains(':') || !item.text.split(['.', '/']).any(has_zero) {
+            return Ok(());
+        }
+        Err(InvalidValue::item(item, "a number has a zero before it, which some read as octal: 010 is 10, or 8"))
     }
 
     pub(crate) fn show(networks: &[IpNet]) -> Value {

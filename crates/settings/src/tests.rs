@@ -226,7 +226,7 @@ fn ranges_end_where_they_say() {
         ("supervision.backoff_max", ["100ms", "10m"], ["99ms", "11m"]),
         ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
         ("handover_dir", ["/sys/fs/bpf/webb", "/run/bpf/a"], ["webb", "./bpf"]),
-        ("pod_networks", ["10.0.0.0/8", "fd00::/48"], ["10.0.0.0/33", "10.0.0.0"]),
+        ("pod_networks", ["10.0.0.0/8", "fd00::/48"], ["10.0.0.0/33", "010.0.0.0/8"]),
         ("zones.overhead", ["0", "1000"], ["1001", "50B"]),
         ("zones.cidrs", ["10.0.0.0/8=a", "10.0.0.0/8=a/b/c,::/0=//d"], ["10.0.0.0/8", "10.0.0.0/8=a/b/c/d"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
@@ -254,6 +254,15 @@ fn ranges_end_where_they_say() {
         for value in bad {
             assert!(resolve(None, &environment(&[(&variable, value)]), &[]).is_err(), "{key} {value}");
         }
+    }
+}
+
+/// A colon without a key is said in words for people.
+#[test]
+fn missing_keys_are_said() {
+    for text in [": a\n", ": : [\n", "log_level: info\n: x\n"] {
+        let problem = from_file(text).unwrap_err().list[0].one_line();
+        assert!(problem.contains("not valid YAML") && !problem.contains("Option"), "{text:?}: {problem}");
     }
 }
 

@@ -122,6 +122,11 @@ impl InvalidValue {
         Self { why: why.into(), ..Self::of(value) }
     }
 
+    /// The value is a list of `count` elements, more than there may be.
+    pub(super) fn too_many(count: usize, most: usize) -> Self {
+        Self { found: format!("a list of {count}"), why: format!("it has {most} at most"), mark: None }
+    }
+
     /// An error of one element because of `why`.
     pub(super) fn item(item: &Item, why: impl Into<String>) -> Self {
         Self { found: format!("`{}`", clean(&item.text)), why: why.into(), mark: item.mark }

@@ -46,6 +46,8 @@ fn syntax(error: &serde_saphyr::Error) -> Problem {
     let message = text.split(" at line ").next().unwrap_or(&text);
     let message = if message.contains("multiple YAML documents") {
         "a second document begins here, expected one".to_owned()
+    } else if matches!(error, serde_saphyr::Error::NullIntoString { .. }) {
+        "a key is missing before a `:`".to_owned()
     } else {
         clean(message)
     };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 
+use super::kinds::networks;
 use super::problem::did_you_mean;
 use super::value::{Group, InvalidValue, Item, Value};
 
@@ -45,7 +46,7 @@ pub(super) fn read(value: &Value) -> Result<Vec<ZoneCidr>, InvalidValue> {
         other => other.items(true)?.iter().map(of_text).collect::<Result<_, _>>()?,
     };
     if found.len() > MAX_CIDRS {
-        return Err(InvalidValue::because(value, format!("there are more than {MAX_CIDRS}")));
+        return Err(InvalidValue::too_many(found.len(), MAX_CIDRS));
     }
     let mut known: HashMap<IpNet, Option<usize>> = HashMap::new();
     let mut cidrs: Vec<ZoneCidr> = Vec::new();
@@ -70,6 +71,7 @@ pub(super) fn read(value: &Value) -> Result<Vec<ZoneCidr>, InvalidValue> {
 
 /// Reads a network. Host bits are most often a mistyped address or prefix.
 fn cidr(item: &Item) -> Result<IpNet, InvalidValue> {
+    networks::refuse_zeros(item)?;
     let network: IpNet =
         item.text.parse().map_err(|_| InvalidValue::item(item, "it is not a network such as 10.20.0.0/16"))?;
     if network != network.trunc() {
@@ -153,12 +155,26 @@ mod tests {
         assert_eq!(from_file("zones: {cidrs: []}").unwrap().settings.zones.cidrs, []);
     }
 
+    /// Too many entries are said with their number and the limit; so many are read.
+    #[test]
+    fn entries_have_a_limit() {
+        let entries = |count: usize| {
+            let entry = |at: usize| format!("    - {{cidr: 10.{}.{}.0/24, zone: a}}\n", at / 256, at % 256);
+            from_file(&format!("zones:\n  cidrs:\n{}", (0..count).map(entry).collect::<String>()))
+        };
+        assert_eq!(entries(MAX_CIDRS).unwrap().settings.zones.cidrs.len(), MAX_CIDRS);
+        let problem = entries(MAX_CIDRS + 1).unwrap_err().list[0].one_line();
+        assert!(problem.contains("a list of 4097") && problem.contains("4096 at most"), "{problem}");
+    }
+
     /// A mistake is named at its line.
     #[test]
     fn mistakes_are_named() {
         for (entry, expected) in [
             ("{cidr: 10.20.0.0/33, zone: a}", "it is not a network"),
             ("{cidr: 10.20.0.1, zone: a}", "it is not a network"),
+            ("{cidr: 010.0.0.0/8, zone: a}", "a zero before it"),
+            ("{cidr: 10.0.0.0/08, zone: a}", "a zero before it"),
             ("{cidr: 10.20.0.1/16, zone: a}", "the network is 10.20.0.0/16"),
             ("{cidr: '::ffff:10.0.0.0/104', zone: a}", "written as such"),
             ("{cidr: 10.1.0.0/16, zone: b}", "two entries have this network, the first in line 3"),

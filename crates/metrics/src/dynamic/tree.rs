@@ -50,7 +50,10 @@ impl Node {
                 let mark = error.location().map_or(Mark { line: 1, column: 1, width: 1 }, mark);
                 // The parser says the place again at the end of its text.
                 let text = error.to_string();
-                let why = text.split(" at line ").next().unwrap_or(&text);
+                let why = match error {
+                    serde_saphyr::Error::NullIntoString { .. } => "a key is missing before a `:`",
+                    _ => text.split(" at line ").next().unwrap_or(&text),
+                };
                 Err(Problem::new(Origin::File(mark), format!("cannot parse yaml: {why}")))
             }
         }
