@@ -19,11 +19,16 @@ use crate::{Checked, Invalid, Kind, Object, ObjectKey, PassedOver, Raw, partly};
 /// The annotation of the bookmark that ends a streamed list.
 pub(super) const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
+/// Characters of a server's message that are shown.
+const MAX_MESSAGE_CHARS: usize = 300;
+
 /// Metadata of an object, parsed before the rest of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) key: Option<ObjectKey>,
     pub(super) version: Option<String>,
+    /// Kind of an object that is none of those that were requested.
+    pub(super) strange: Option<String>,
 }
 
 /// One object of a list, or of a watch.
@@ -103,7 +108,16 @@ struct RawPageMeta {
 #[derive(Deserialize)]
 struct RawHead<'a> {
     #[serde(borrow)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
     metadata: RawMeta<'a>,
+}
+
+/// The kind of a list, whatever else of it has come.
+#[derive(Deserialize)]
+struct RawKind<'a> {
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
 }
 
 /// Each field raw, so that one of the wrong type does not hide the others.
@@ -135,12 +149,16 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }
 
+fn raw_head(object: &RawValue) -> Option<RawHead<'_>> {
+    serde_json::from_str(object.get()).ok()
+}
+
 fn meta(object: &RawValue) -> Option<RawMeta<'_>> {
-    serde_json::from_str::<RawHead<'_>>(object.get()).ok().map(|head| head.metadata)
+    raw_head(object).map(|head| head.metadata)
 }
 
 pub(super) fn head(resource: &Resource, object: &RawValue) -> Head {
-    let Some(meta) = meta(object) else { return Head::default() };
+    let Some(RawHead { kind, metadata: meta }) = raw_head(object) else { return Head::default() };
     let name = text(meta.name).filter(|name| !name.is_empty());
     // A namespace that is no text is not the default one.
     let namespace = meta.namespace.map(|namespace| text(Some(namespace)));
@@ -149,7 +167,9 @@ pub(super) fn head(resource: &Resource, object: &RawValue) -> Head {
         (Some(name), Some(Some(namespace))) => Some(resource.key(Some(namespace), name)),
         _ => None,
     };
-    Head { key, version: text(meta.resource_version) }
+    // Items of a list have no kind.
+    let strange = text(kind).filter(|kind| !kind.is_empty() && !resource.is_of(kind));
+    Head { key, version: text(meta.resource_version), strange }
 }
 
 /// Parses an object for the cache of names.
@@ -198,13 +218,17 @@ pub(super) fn list_item<T>(resource: &Resource, item: &[u8], read: ReadItem<T>) 
     Ok(read(resource, raw))
 }
 
+/// Refuses a list of another kind, as far as its beginning says of which it is.
+pub(super) fn check_beginning(resource: &Resource, beginning: &[u8]) -> Result<(), ApiError> {
+    let kind = serde_json::from_slice::<RawKind<'_>>(beginning).map(|list| list.kind);
+    kind.map_or(Ok(()), |kind| resource.check_list(&kind))
+}
+
 /// Reads a list without its items.
 pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, ApiError> {
     let page: RawPage<'_> = serde_json::from_slice(rest).map_err(|error| not_a_list(resource, &error))?;
-    // An empty list makes all objects go: what takes one's place, such as a Status, must not.
-    if let Some(kind) = page.kind.filter(|kind| !kind.ends_with("List")) {
-        return Err(ApiError::Malformed(format!("a list of {} is of the kind {kind:?}", resource.plural)));
-    }
+    // What takes a list's place, such as a Status, must not be an empty one.
+    page.kind.map_or(Ok(()), |kind| resource.check_list(&kind))?;
     let RawPageMeta { resource_version, next, remaining_item_count } = page.metadata;
     Ok(Page { version: resource_version, next, remaining: remaining_item_count.unwrap_or(0) })
 }
@@ -250,8 +274,8 @@ pub(super) fn refusal(status: StatusCode, body: &[u8], after: Option<std::time::
 /// The error that a `Status` is about.
 pub(super) fn of_status(status: StatusCode, message: &str, reason: &str) -> ApiError {
     // A person reads it, in a log line and in `/readyz`.
-    let mut text: String = message.chars().take(300).collect();
-    if text.is_empty() {
+    let mut text: String = message.chars().take(MAX_MESSAGE_CHARS).filter(|letter| !letter.is_control()).collect();
+    if text.trim().is_empty() {
         text = status.to_string();
     }
     if matches!(reason, "Expired" | "Gone") {
@@ -294,6 +318,31 @@ mod tests {
         let Event::Applied(nameless) = line("MODIFIED", &POD.replace("\"a\"", "{}")) else { panic!() };
         assert_eq!((nameless.head.key, nameless.head.version.as_deref()), (None, Some("7")));
         assert!(nameless.object.is_err());
+    }
+
+    /// An object of another kind keeps its version, and says what it is.
+    #[test]
+    fn other_kinds() {
+        for what in ["ADDED", "DELETED"] {
+            let service = POD.replacen('{', r#"{"kind":"Service","#, 1);
+            let (Event::Applied(Item { head, .. }) | Event::Deleted(head)) = line(what, &service) else { panic!() };
+            assert_eq!((head.strange.as_deref(), head.version.as_deref()), (Some("Service"), Some("7")));
+            let pod = POD.replacen('{', r#"{"kind":"Pod","#, 1);
+            let (Event::Applied(Item { head, .. }) | Event::Deleted(head)) = line(what, &pod) else { panic!() };
+            assert_eq!(head.strange, None);
+        }
+        let beginning = br#"{"kind":"ServiceList","apiVersion":"v1","metadata":{},"items":[]}"#;
+        assert!(check_beginning(&RESOURCES[3], beginning).is_ok());
+        assert!(check_beginning(&RESOURCES[0], beginning).unwrap_err().to_string().contains("expected PodList"));
+        assert!(check_beginning(&RESOURCES[0], br#"{"items":[]}"#).is_ok(), "what it is comes later");
+    }
+
+    /// What a server says is shown as far as it can be.
+    #[test]
+    fn messages_are_for_people() {
+        let text = |message: &str| of_status(StatusCode::BAD_GATEWAY, message, "").to_string();
+        assert!(text(&"\0".repeat(1000)).ends_with("(502): 502 Bad Gateway"), "{}", text(&"\0".repeat(1000)));
+        assert!(text("over\x1b[31mloaded\n").ends_with("over[31mloaded"));
     }
 
     /// Bookmarks, deletions and errors are each handled by their type.

@@ -56,6 +56,15 @@ impl<T> Readers<T> {
     }
 }
 
+/// Refuses a list of another kind, as far as its beginning says of which it is. One in protocol
+/// buffers is refused when it is cut.
+pub(super) fn check_beginning(form: Form, resource: &Resource, beginning: &[u8]) -> Result<(), ApiError> {
+    match form {
+        Form::Json => answer::check_beginning(resource, beginning),
+        Form::Protobuf => Ok(()),
+    }
+}
+
 /// Reads a list without its items.
 pub(super) fn page(form: Form, resource: &Resource, rest: &[u8]) -> Result<Page, ApiError> {
     match form {

@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::form::Form;
 use super::inflate::Data;
 use super::protobuf::ListCutter;
+use super::resource::Resource;
 use crate::cutter::{Cutter, TooLong};
 
 /// The items of a list.
@@ -31,10 +32,10 @@ enum FormCutter {
 }
 
 impl FormCutter {
-    fn of(form: Form) -> Self {
+    fn of(form: Form, resource: &Resource) -> Self {
         match form {
             Form::Json => Self::Json(Box::default()),
-            Form::Protobuf => Self::Protobuf(ListCutter::default()),
+            Form::Protobuf => Self::Protobuf(ListCutter::of(resource)),
         }
     }
 
@@ -69,9 +70,10 @@ impl From<TooLong> for ApiError {
 }
 
 impl Items {
-    pub(super) fn new(response: Response<Body>) -> Result<Self, ApiError> {
+    /// The items of an answer to a request for a list of these objects.
+    pub(super) fn new(response: Response<Body>, resource: &Resource) -> Result<Self, ApiError> {
         let form = Form::of(response.headers());
-        Ok(Self { data: Data::new(response)?, cutter: FormCutter::of(form) })
+        Ok(Self { data: Data::new(response)?, cutter: FormCutter::of(form, resource) })
     }
 
     /// The next item; none after the last one. Waits for each piece of it at most `timeout`.

@@ -37,8 +37,11 @@ pub(super) struct Link<'a> {
     client: Mutex<Current>,
     /// The last request found the server out of reach.
     lost: Cell<bool>,
-    /// Protocol buffers are not requested: the server has none, or some that cannot be read.
-    json_only: Cell<bool>,
+    /// Time until which protocol buffers are not requested: the server has none, or some that
+    /// cannot be read.
+    json_until: Cell<Option<Instant>>,
+    /// Number of times at which that began.
+    refusals: Cell<u64>,
     /// The last answer to a request for protocol buffers was in them.
     in_protobuf: Cell<bool>,
     back: Notify,
@@ -83,7 +86,8 @@ impl<'a> Link<'a> {
             requests: None,
             client,
             lost,
-            json_only: Cell::default(),
+            json_until: Cell::default(),
+            refusals: Cell::default(),
             in_protobuf: Cell::default(),
             back,
         }
@@ -132,7 +136,7 @@ impl<'a> Link<'a> {
     }
 
     /// Takes note of an answer about pods that cannot be read: if it was in protocol buffers, JSON
-    /// alone is requested from now on.
+    /// alone is requested for a while.
     pub(super) fn doubt_protobuf(&self, error: &ApiError) {
         if self.in_protobuf.get() {
             self.refuse_protobuf(error);
@@ -140,15 +144,30 @@ impl<'a> Link<'a> {
     }
 
     fn refuse_protobuf(&self, error: &ApiError) {
-        if !self.json_only.replace(true) {
-            tracing::info!("pods are requested in JSON from now on, not in protocol buffers: {error}");
+        if self.is_in_json() {
+            return;
         }
+        let period = self.timings.paged_period;
+        self.json_until.set(Instant::now().checked_add(period));
+        self.refusals.set(self.refusals.get() + 1);
+        let again = self.refusals.get();
+        if again == 1 {
+            tracing::info!(
+                "pods are requested in JSON, not in protocol buffers, which are tried again each {period:?}: {error}"
+            );
+        } else {
+            tracing::debug!(again, "pods are requested in JSON: {error}");
+        }
+    }
+
+    fn is_in_json(&self) -> bool {
+        self.json_until.get().is_some_and(|until| Instant::now() < until)
     }
 
     async fn request(&self, path: &str, accept: &str, what: Asked<'_>) -> Result<Response<Body>, ApiError> {
         let (client, made) = self.client().await?;
         let (mut accept, again) = (accept, matches!(what, Asked::List));
-        if accept == protobuf::ACCEPT && self.json_only.get() {
+        if accept == protobuf::ACCEPT && self.is_in_json() {
             accept = super::resource::JSON;
         }
         let mut asked = self.ask(&client, path, accept, what).await;

@@ -33,10 +33,12 @@ mod protobuf;
 mod proxy;
 mod requests;
 mod resource;
+mod resume;
 mod start;
 mod status;
 mod streaming;
 mod timings;
+mod tokens;
 mod view;
 mod watch;
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::error::ApiError;
 use crate::{Kind, ObjectKey};
 
 /// One kind of object as the API serves it.
@@ -61,6 +62,9 @@ const API_SLICES: Resource = Resource {
 /// The form of whole objects.
 pub(super) const JSON: &str = "application/json";
 
+/// The kind of an object of which only metadata is sent.
+const METADATA_KIND: &str = "PartialObjectMetadata";
+
 /// The forms in which only metadata is sent, as one object and as a list.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
@@ -115,6 +119,23 @@ impl Resource {
     /// Whether its objects are read in protocol buffers as well.
     pub(super) fn is_in_protobuf(&self) -> bool {
         self.kind == Kind::Pod && !self.metadata_only
+    }
+
+    /// Whether an object of this kind is one of its: of a vendor's kind any is.
+    pub(super) fn is_of(&self, kind: &str) -> bool {
+        match self.kind {
+            Kind::Other(_) => true,
+            own => kind == own.name() || (self.metadata_only && kind == METADATA_KIND),
+        }
+    }
+
+    /// Refuses a list of another kind: an empty one would make all objects go.
+    pub(super) fn check_list(&self, kind: &str) -> Result<(), ApiError> {
+        if kind.strip_suffix("List").is_some_and(|of| self.is_of(of)) {
+            return Ok(());
+        }
+        let Self { plural, kind: own, .. } = self;
+        Err(ApiError::Malformed(format!("a list of {plural} is of the kind {kind:?}, expected {}List", own.name())))
     }
 
     /// The form of a list.

@@ -13,7 +13,8 @@ use super::backoff::random;
 use super::error::ApiError;
 use super::items::Items;
 use super::link::Link;
-use super::watch::{ResumePoint, Watch, encoded};
+use super::resume::ResumePoint;
+use super::watch::{Watch, encoded};
 use super::{Resource, answer};
 use crate::Cache;
 
@@ -44,7 +45,7 @@ pub(super) async fn wait_for_turn(nodes: &Resource, pods: &Watch<'_, Cache>) -> 
 
 /// Number of objects of a kind: one of them is listed, with how many remain.
 async fn count(link: &Link<'_>, resource: &Resource) -> Result<usize, ApiError> {
-    let mut items = Items::new(link.list(&resource.request("limit=1"), resource.accept_list()).await?)?;
+    let mut items = Items::new(link.list(&resource.request("limit=1"), resource.accept_list()).await?, resource)?;
     let mut count = 0;
     while items.next(link.timings.answer_timeout).await?.is_some() {
         count += 1;

@@ -36,8 +36,9 @@ pub struct WatchTimings {
     /// Interval of discovering the kinds of policy, and of checking whether a vendor's kind of the
     /// whole cluster has objects; down to a quarter less.
     pub discovery_interval: Duration,
-    /// Time for which lists are requested in pages after a refusal of a streamed one, which may
-    /// have come from another server or from an older one.
+    /// Time for which lists are requested in pages after a refusal of a streamed one, and pods in
+    /// JSON after protocol buffers that were refused or could not be read: that may have come from
+    /// another server or from an older one.
     pub paged_period: Duration,
 }
 

@@ -21,7 +21,6 @@
 //! and sends nothing: no event, no bookmark. So a silent watch is not resumed, but begins with a
 //! list.
 
-use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -39,7 +38,9 @@ use super::lines::{Lines, Next};
 use super::link::Link;
 use super::mirror::Mirror;
 use super::presence::{PAGE_OBJECTS, Presence};
+use super::resume::ResumePoint;
 use super::streaming::Streaming;
+use super::tokens::Tokens;
 use super::{Resource, Watched, protobuf};
 use crate::{Kind, ObjectKey, Reference};
 
@@ -62,19 +63,6 @@ pub(super) struct Watch<'a, M> {
     pub(super) presence: Option<&'a Presence<'a>>,
 }
 
-/// Position of a watch.
-#[derive(Debug, Default)]
-pub(super) struct ResumePoint {
-    /// The version up to which everything is in the cache; none before a list is complete.
-    version: Option<String>,
-    /// Consecutive failures that the request itself may cause, since the last answer.
-    failures: u32,
-    /// While there is no version to go on from: the last one, which a list must not be older than.
-    last: Option<String>,
-    /// The next list must be the most recent one, whatever that costs the server.
-    most_recent: bool,
-}
-
 impl<M: Mirror> Watch<'_, M> {
     /// Follows the server until it is dropped.
     pub(super) async fn follow(&self) -> Infallible {
@@ -89,7 +77,7 @@ impl<M: Mirror> Watch<'_, M> {
             if error == ApiError::Closed && began.elapsed() >= timings.min_watch {
                 continue;
             }
-            if self.resource.is_in_protobuf() && matches!(error, ApiError::Malformed(_)) {
+            if self.resource.is_in_protobuf() && is_unread(&error, place.failures) {
                 self.link.doubt_protobuf(&error);
             }
             let error = self.after_sync(error);
@@ -208,7 +196,7 @@ impl<M: Mirror> Watch<'_, M> {
                 Event::Bookmark { version, complete } => {
                     if let Some(listed) = listed.take_if(|_| complete) {
                         self.complete(&listed, true);
-                        *place = ResumePoint { version, ..ResumePoint::default() };
+                        *place = ResumePoint::at(version);
                     }
                 }
             }
@@ -238,7 +226,7 @@ impl<M: Mirror> Watch<'_, M> {
     /// Lists until there is an object that counts. Whatever else there is makes no difference.
     async fn poll_once(&self) -> Result<(), ApiError> {
         let limit = self.presence.map_or(PAGE_OBJECTS, Presence::enough);
-        let (mut listed, mut next) = (HashSet::new(), String::new());
+        let (mut listed, mut next, mut tokens) = (HashSet::new(), String::new(), Tokens::new(self.resource));
         loop {
             let mut items = self.items(limit, &next, false).await?;
             while let Some(item) = items.next(self.link.timings.answer_timeout).await? {
@@ -256,7 +244,7 @@ impl<M: Mirror> Watch<'_, M> {
                 self.complete(&listed, false);
                 return Ok(());
             }
-            next = page.next;
+            next = tokens.next(page.next)?;
         }
     }
 
@@ -283,7 +271,7 @@ impl<M: Mirror> Watch<'_, M> {
         }
         let path = self.resource.request(&parameters);
         let accept = self.accept(self.resource.accept_list());
-        Items::new(self.link.list(&path, accept).await?)
+        Items::new(self.link.list(&path, accept).await?, self.resource)
     }
 
     /// The forms that are requested, where JSON's is `json`.
@@ -293,7 +281,7 @@ impl<M: Mirror> Watch<'_, M> {
 
     /// A list, at once or in pages.
     pub(super) async fn list(&self, place: &mut ResumePoint) -> Result<(), ApiError> {
-        let (mut listed, mut next) = (HashSet::new(), String::new());
+        let (mut listed, mut next, mut tokens) = (HashSet::new(), String::new(), Tokens::new(self.resource));
         loop {
             let page = match self.page(&next, place, &mut listed).await {
                 Ok(Some(page)) => page,
@@ -313,10 +301,10 @@ impl<M: Mirror> Watch<'_, M> {
             self.watched.record_contact();
             if page.next.is_empty() {
                 self.complete(&listed, false);
-                *place = ResumePoint { version: Some(page.version), ..ResumePoint::default() };
+                *place = ResumePoint::at(Some(page.version));
                 return Ok(());
             }
-            next = page.next;
+            next = tokens.next(page.next)?;
         }
     }
 
@@ -332,11 +320,14 @@ impl<M: Mirror> Watch<'_, M> {
         let mut items = self.items(PAGE_OBJECTS, next, place.most_recent).await?;
         let mut read: usize = 0;
         while let Some(item) = items.next(self.link.timings.answer_timeout).await? {
-            // Servers name the version before the items: an old one ends the reading before it does
-            // harm.
-            let beginning = || form::page(items.form(), self.resource, &items.beginning());
-            if read == 0 && beginning().is_ok_and(|page| is_older(&page)) {
-                return Ok(None);
+            // Servers name kind and version before the items: another kind, or an old version, ends
+            // the reading before it does harm.
+            if read == 0 {
+                let (form, beginning) = (items.form(), items.beginning());
+                form::check_beginning(form, self.resource, &beginning)?;
+                if form::page(form, self.resource, &beginning).is_ok_and(|page| is_older(&page)) {
+                    return Ok(None);
+                }
             }
             self.apply(readers::<M>().list_item(items.form(), self.resource, &item)?, Some(listed));
             read += 1;
@@ -369,7 +360,11 @@ impl<M: Mirror> Watch<'_, M> {
     /// Puts an object in. One that cannot be used is counted and named; what was known of it before
     /// stays.
     pub(super) fn apply(&self, item: Item<M::Object>, listed: Option<&mut HashSet<ObjectKey>>) {
-        let Item { head: Head { key, .. }, object, passed_over } = item;
+        let Item { head: Head { key, strange, .. }, object, passed_over } = item;
+        let (key, object) = match strange {
+            Some(other) => (None, Err(format!("an object of the kind {other:?} came in its place"))),
+            None => (key, object),
+        };
         let kind = self.resource.kind.name();
         self.watched.add_unreadable(passed_over.count());
         for why in passed_over.described {
@@ -398,8 +393,12 @@ impl<M: Mirror> Watch<'_, M> {
         }
     }
 
-    fn delete(&self, Head { key, .. }: Head) {
-        if let Some(key) = key {
+    fn delete(&self, Head { key, strange, .. }: Head) {
+        if let Some(other) = strange {
+            self.watched.add_invalid();
+            self.watched.counted().invalid();
+            tracing::warn!("an object of the kind {other:?} was deleted in a watch of {}", self.resource.plural);
+        } else if let Some(key) = key {
             let known = self.objects.remove(&Reference { kind: self.resource.kind, key });
             self.watched.counted().deleted(known);
             self.changed.notify_one();
@@ -410,42 +409,16 @@ impl<M: Mirror> Watch<'_, M> {
     }
 }
 
+/// True if an answer could not be read: a server that is restarted cuts one off, and one that cuts
+/// off each answer will do so for ever.
+fn is_unread(error: &ApiError, failures: u32) -> bool {
+    let is_cut_again = matches!(error, ApiError::Interrupted(_)) && failures + 1 >= MAX_RESUME_FAILURES;
+    is_cut_again || matches!(error, ApiError::Malformed(_))
+}
+
 /// The readers of the objects of a mirror.
 fn readers<M: Mirror>() -> Readers<M::Object> {
     Readers { json: M::read, protobuf: M::PROTOBUF }
-}
-
-impl ResumePoint {
-    /// Makes the next attempt begin with a list.
-    pub(super) fn forget(&mut self) {
-        self.last = self.version.take().or_else(|| self.last.take());
-    }
-
-    /// True if `version` is older than the last one.
-    fn is_after(&self, version: &str) -> bool {
-        self.last.as_deref().is_some_and(|last| compare(version, last) == Some(Ordering::Less))
-    }
-
-    /// Goes on to a version that an event or a bookmark carries. A version that goes back is
-    /// trouble.
-    fn advance(&mut self, to: Option<&str>) -> Result<(), ApiError> {
-        self.failures = 0;
-        let Some(to) = to else { return Ok(()) };
-        if let Some(from) = &self.version
-            && compare(to, from) == Some(Ordering::Less)
-        {
-            return Err(ApiError::Rewound { from: from.clone(), to: to.to_owned() });
-        }
-        self.version = Some(to.to_owned());
-        Ok(())
-    }
-}
-
-/// Order of two versions; none if they are not the numbers that Kubernetes' own resources have.
-fn compare(one: &str, other: &str) -> Option<Ordering> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));
-    (digits(one) && digits(other)).then(|| one.len().cmp(&other.len()).then_with(|| one.cmp(other)))
 }
 
 /// A server's own word, safe in a query.
@@ -464,23 +437,6 @@ pub(super) fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Versions are compared as numbers of any length; what is no number is not compared.
-    #[test]
-    fn versions_are_numbers() {
-        assert_eq!(compare("9", "10"), Some(Ordering::Less));
-        assert_eq!(compare("184467440737095516160", "184467440737095516159"), Some(Ordering::Greater));
-        assert_eq!(compare("12", "12"), Some(Ordering::Equal));
-        assert_eq!((compare("a", "12"), compare("", "1")), (None, None));
-        let mut place = ResumePoint { version: Some("12".to_owned()), failures: 2, ..ResumePoint::default() };
-        assert_eq!((place.advance(None), place.failures), (Ok(()), 0));
-        assert_eq!(place.advance(Some("13")), Ok(()));
-        assert!(matches!(place.advance(Some("11")), Err(ApiError::Rewound { .. })));
-        place.forget();
-        place.forget();
-        assert!(place.version.is_none() && place.is_after("12"));
-        assert!(!place.is_after("13") && !place.is_after("other") && !ResumePoint::default().is_after("1"));
-    }
 
     /// A continue token is base64: `+`, `/` and `=` mean something else in a query.
     #[test]

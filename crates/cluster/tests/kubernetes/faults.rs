@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use webb_cluster::Kind;
-use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings};
+use webb_cluster::kubernetes::{Action, RESOURCES, Reason, WatchTimings};
 
 use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::store::pod;
@@ -215,6 +215,34 @@ fn another_object_than_a_list() {
     api.plan(Some("Pod"), Some(false), Fault::AnotherObject, 1);
     agent.converges(&api, "a Status, then the list");
     assert_eq!((agent.pods().restarts(Reason::Malformed), agent.pods().lists()[1].1), (1, 1));
+}
+
+/// A list of another kind puts nothing into the cache, and its reason names both kinds.
+#[test]
+fn another_list() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Refused);
+    api.put_all(some(4));
+    api.plan(Some("Pod"), Some(false), Fault::AnotherList, usize::MAX);
+    let agent = Agent::start(api.kubeconfig(None), timings());
+    let expected = r#"a list of pods is of the kind "ServiceList", expected PodList"#;
+    agent.until("it is said", || agent.status.complaint().contains(expected));
+    assert_eq!((agent.cache.counts().pods, agent.pods().events(Action::Create).changed), (0, 0));
+    api.recover();
+    agent.converges(&api, "the list");
+}
+
+/// A page that leads to itself ends the list, and the next one comes after a wait.
+#[test]
+fn a_list_without_an_end() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Refused);
+    api.put_all(some(4));
+    api.plan(Some("Pod"), Some(false), Fault::SameToken, 2);
+    let agent = Agent::start(api.kubeconfig(None), timings());
+    agent.converges(&api, "a page, the same page, then the list");
+    let lists = api.seen(|seen| seen.kind == "Pod" && !seen.watch);
+    assert_eq!((lists.len(), agent.pods().restarts(Reason::Malformed)), (3, 1));
 }
 
 /// A part that is missing or of the wrong type is passed over; an object of which nothing can be

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webb_cluster::kubernetes::{RESOURCES, Reason};
+use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings};
 
 use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::store::pod;
@@ -49,6 +49,29 @@ fn pods_in_protocol_buffers() {
         assert_eq!(agent.status.complaint(), "");
         assert!(asked_for_pods_alone(&api));
     }
+}
+
+/// Lists that break off again and again are requested in JSON, after some tries; and in protocol
+/// buffers again later.
+#[test]
+fn lists_that_break_off() {
+    let api = knowing(20);
+    api.set_protobuf(Protobuf::Truncated);
+    api.set_streaming(Streaming::Refused);
+    let timings = WatchTimings { paged_period: Duration::from_secs(2), ..timings() };
+    let agent = Agent::start(api.kubeconfig(None), timings);
+    agent.converges(&api, "half a list each time, then JSON");
+    let asked = api.seen(|seen| seen.kind == "Pod" && seen.protobuf && !seen.watch).len();
+    assert!(asked >= 3, "{asked}");
+    assert!(agent.pods().restarts(Reason::Interrupted) >= 3);
+    api.set_protobuf(Protobuf::Known);
+    let whole = |api: &Api| api.seen(|seen| seen.kind == "Pod" && seen.protobuf && !seen.watch).len() > asked;
+    agent.until("protocol buffers are requested again", || {
+        api.end_watches(Some("Pod"), Ending::Error(410));
+        std::thread::sleep(Duration::from_millis(50));
+        whole(&api)
+    });
+    agent.converges(&api, "pods in protocol buffers");
 }
 
 /// A server that refuses protocol buffers, answers in JSON, or in something that cannot be read:

@@ -24,7 +24,7 @@ pub fn fuzz(bytes: &[u8]) {
 /// The items of a list, each read, and its metadata; none if it is refused.
 fn cut(bytes: &[u8], size: usize) -> Option<(Vec<usize>, Vec<u8>)> {
     let [resource, ..] = &RESOURCES;
-    let (mut cutter, mut items) = (ListCutter::default(), Vec::new());
+    let (mut cutter, mut items) = (ListCutter::of(resource), Vec::new());
     for piece in bytes.chunks(size) {
         cutter.push(piece);
         while let Some(found) = cutter.next().ok()? {

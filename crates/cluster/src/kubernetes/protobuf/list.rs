@@ -2,6 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::super::error::ApiError;
+use super::super::resource::Resource;
 use super::wire::{Fields, Value, WireError, number};
 use crate::cutter::MAX_OBJECT_BYTES;
 
@@ -13,11 +15,11 @@ const MAX_REST_BYTES: usize = 1 << 20;
 
 /// A list that cannot be cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ListError {
+pub(in crate::kubernetes) enum ListError {
     #[error("it does not begin as an object in protocol buffers: {0:?}")]
     Magic(String),
-    #[error("it is of the kind {0:?}")]
-    Kind(String),
+    #[error(transparent)]
+    Kind(ApiError),
     #[error("a part is longer than {0} bytes")]
     TooLong(usize),
     #[error("a part is longer than the list")]
@@ -42,8 +44,9 @@ enum Section {
 }
 
 /// Cuts the items out of a list.
-#[derive(Debug, Default)]
-pub(crate) struct ListCutter {
+#[derive(Debug)]
+pub(in crate::kubernetes) struct ListCutter {
+    resource: Resource,
     buffer: BytesMut,
     section: Section,
     /// The list's metadata.
@@ -60,23 +63,29 @@ struct Begin {
 }
 
 impl ListCutter {
+    /// A cutter for a list of these objects.
+    pub(in crate::kubernetes) fn of(resource: &Resource) -> Self {
+        let (buffer, section, metadata) = (BytesMut::default(), Section::default(), Vec::new());
+        Self { resource: resource.clone(), buffer, section, metadata }
+    }
+
     /// Takes the next piece of the list.
-    pub(crate) fn push(&mut self, piece: &[u8]) {
+    pub(in crate::kubernetes) fn push(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
 
     /// The list's metadata, as far as it came.
-    pub(crate) fn metadata(&self) -> &[u8] {
+    pub(in crate::kubernetes) fn metadata(&self) -> &[u8] {
         &self.metadata
     }
 
     /// True once the list has come to its end.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub(in crate::kubernetes) fn is_complete(&self) -> bool {
         self.section == Section::End
     }
 
     /// The next item, if all of it is there.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, ListError> {
+    pub(in crate::kubernetes) fn next(&mut self) -> Result<Option<Bytes>, ListError> {
         loop {
             match self.section {
                 Section::Magic => {
@@ -96,7 +105,7 @@ impl ListCutter {
                     }
                     let Some((_, value)) = self.take(&begin, MAX_REST_BYTES)? else { return Ok(None) };
                     if begin.field == 1 {
-                        check_kind(&value)?;
+                        check_kind(&self.resource, &value)?;
                     }
                 }
                 Section::List(0) => self.section = Section::End,
@@ -162,13 +171,11 @@ impl ListCutter {
     }
 }
 
-/// An empty list makes all objects go: what takes one's place, such as a Status, must not.
-fn check_kind(type_meta: &[u8]) -> Result<(), ListError> {
+/// What takes a list's place, such as a Status, must not be an empty one.
+fn check_kind(resource: &Resource, type_meta: &[u8]) -> Result<(), ListError> {
     for field in Fields::of(type_meta) {
-        if let (2, Value::Bytes(kind)) = field?
-            && !kind.ends_with(b"List")
-        {
-            return Err(ListError::Kind(String::from_utf8_lossy(kind).into_owned()));
+        if let (2, Value::Bytes(kind)) = field? {
+            resource.check_list(&String::from_utf8_lossy(kind)).map_err(ListError::Kind)?;
         }
     }
     Ok(())

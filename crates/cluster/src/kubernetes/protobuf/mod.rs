@@ -33,7 +33,10 @@ pub(super) type ReadMessage<T> = fn(&Resource, &[u8]) -> Item<T>;
 
 impl From<ListError> for ApiError {
     fn from(error: ListError) -> Self {
-        Self::Malformed(format!("a list cannot be read: {error}"))
+        match error {
+            ListError::Kind(error) => error,
+            error => Self::Malformed(format!("a list cannot be read: {error}")),
+        }
     }
 }
 
@@ -72,7 +75,7 @@ fn head(resource: &Resource, message: &[u8]) -> Head {
     // A namespace that is no text is not the default one.
     let is_read = namespace.is_none_or(|namespace| std::str::from_utf8(namespace).is_ok());
     let key = text(name).filter(|_| is_read).map(|name| resource.key(text(namespace), name));
-    Head { key, version: text(version) }
+    Head { key, version: text(version), strange: None }
 }
 
 /// Reads a list's metadata.
@@ -102,10 +105,14 @@ pub(super) fn event<T>(resource: &Resource, frame: &[u8], read: ReadMessage<T>) 
             _ => {}
         }
     }
-    let object = unwrap(resource, object)?;
+    let (object, of) = unwrap(resource, object)?;
+    let strange = of.filter(|of| !of.is_empty() && !resource.is_of(of));
     Ok(match kind {
-        b"ADDED" | b"MODIFIED" => Event::Applied(read(resource, object)),
-        b"DELETED" => Event::Deleted(head(resource, object)),
+        b"ADDED" | b"MODIFIED" => {
+            let item = read(resource, object);
+            Event::Applied(Item { head: Head { strange, ..item.head }, ..item })
+        }
+        b"DELETED" => Event::Deleted(Head { strange, ..head(resource, object) }),
         b"BOOKMARK" => {
             let metadata = inner(object, 1).map_err(broken)?.unwrap_or_default();
             Event::Bookmark { version: head(resource, object).version, complete: ends_list(metadata) }
@@ -135,13 +142,15 @@ fn inner(message: &[u8], number: u64) -> Result<Option<&[u8]>, WireError> {
     Ok(found)
 }
 
-/// The object in an envelope.
-fn unwrap<'a>(resource: &Resource, object: &'a [u8]) -> Result<&'a [u8], ApiError> {
+/// The object in an envelope, and the kind that this says it is of.
+fn unwrap<'a>(resource: &Resource, object: &'a [u8]) -> Result<(&'a [u8], Option<String>), ApiError> {
     let Some(envelope) = object.strip_prefix(MAGIC) else {
         return Err(ApiError::Malformed(format!("an event of {} has an object of another form", resource.plural)));
     };
-    let found = inner(envelope, 2).map_err(|error| malformed(resource, "an event", error))?;
-    Ok(found.unwrap_or_default())
+    let part = |message, number| inner(message, number).map_err(|error| malformed(resource, "an event", error));
+    let kind = part(part(envelope, 1)?.unwrap_or_default(), 2)?;
+    let kind = kind.map(|kind| String::from_utf8_lossy(kind).into_owned());
+    Ok((part(envelope, 2)?.unwrap_or_default(), kind))
 }
 
 /// True for the bookmark that ends a streamed list.

@@ -115,7 +115,7 @@ type Parts = (Vec<Vec<u8>>, Vec<u8>, bool);
 
 /// Cuts a list that comes in pieces of so many bytes.
 fn cut(list: &[u8], size: usize) -> Result<Parts, ListError> {
-    let (mut cutter, mut items) = (ListCutter::default(), Vec::new());
+    let (mut cutter, mut items) = (ListCutter::of(&RESOURCES[0]), Vec::new());
     for piece in list.chunks(size) {
         cutter.push(piece);
         while let Some(item) = cutter.next()? {

@@ -47,6 +47,10 @@ pub enum Fault {
     Garbage,
     /// A success that is no list.
     AnotherObject,
+    /// A list of another kind.
+    AnotherList,
+    /// A page of pods that goes on with the same token each time.
+    SameToken,
 }
 
 /// Way in which running watches are ended.
@@ -99,6 +103,8 @@ pub enum Protobuf {
     Refused,
     /// The answer says that it is in protocol buffers, and is something else.
     Broken,
+    /// Lists of pods are in protocol buffers, and half as long as they say.
+    Truncated,
 }
 
 /// Answer to a list of any version.

@@ -147,6 +147,17 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
             note(200);
             return http::answer(to, 200, "", br#"{"kind":"Status","metadata":{},"status":"Success"}"#);
         }
+        Some(Fault::AnotherList) => {
+            note(200);
+            let list =
+                br#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"x"}}]}"#;
+            return http::answer(to, 200, "", list);
+        }
+        Some(Fault::SameToken) => {
+            note(200);
+            let list = br#"{"kind":"PodList","metadata":{"resourceVersion":"1","continue":"again"},"items":[]}"#;
+            return http::answer(to, 200, "", list);
+        }
     }
     let (known, forbidden) = admitted(asked, &role, shared);
     let protobuf = if asked.is_for_protobuf() { shared.state().protobuf } else { Protobuf::Unknown };
@@ -265,8 +276,14 @@ fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Resu
         http::list(to, asked, http::PROTOBUF, &protobuf::list(&metadata, items.iter().map(protobuf::pod)))?;
         return Ok(200);
     }
+    if asked.is_for_protobuf() && shared.state().protobuf == Protobuf::Truncated {
+        let list = protobuf::list(&metadata, items.iter().map(protobuf::pod));
+        http::list(to, asked, http::PROTOBUF, &list[..list.len() / 2])?;
+        return Ok(200);
+    }
     // In the real one's order: what the list says of itself comes first.
     let (metadata, items) = (metadata.to_string(), json!(items).to_string());
+    let kind = kind.split('.').next().unwrap_or(kind);
     let body = format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":{items}}}"#);
     http::list(to, asked, http::JSON, body.as_bytes())?;
     Ok(200)
