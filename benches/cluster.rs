@@ -278,6 +278,24 @@ fn bench(pods: u32) {
         meanings.len() - 1,
         sym::interned() - names,
     );
+    pods_of(&cache, &world);
+}
+
+/// Prints the time to find the pods of a workload, as the page does for each end of a pair: at
+/// first, and again, while pods come and go; and the bytes that this takes.
+fn pods_of(cache: &Cache, world: &World) {
+    let (before, start) = (bytes(), Instant::now());
+    let name = format!("{}/checkout-0", world.namespace(0));
+    let (count, _) = cache.pods_of(&name, 12);
+    let first = start.elapsed();
+    let again = each(1, || drop(black_box(cache.pods_of(black_box(&name), 12))));
+    println!(
+        "        {count} pods of a workload: {:.1} ms at first, then {:.1} us; {:.1} MB until it is forgotten",
+        first.as_secs_f64() * 1e3,
+        again / 1e3,
+        megabytes(bytes() - before),
+    );
+    cache.forget_workloads();
 }
 
 /// Nanoseconds for a record with both ends looked up, and allocations over all rounds.

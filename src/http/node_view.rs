@@ -139,6 +139,7 @@ impl ViewCache {
                 let Some(views) = views.upgrade() else { return };
                 views.readings.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 if views.scrape.release_samples() {
+                    views.agent.names.iter().for_each(|names| names.cache.forget_workloads());
                     *lock(&views.history) = History::new(views.agent.slow);
                     return;
                 }
@@ -226,6 +227,13 @@ impl NodeView {
             *lock(&self.layouts).of(query.layout()) = placements;
         }
         (choice, drawn)
+    }
+
+    /// Number of this node's pods, and of their namespaces; none unless all names have been read.
+    pub(super) fn pods_and_namespaces(&self) -> Option<(usize, usize)> {
+        let names = self.names.as_ref()?;
+        let index = names.index.load();
+        (index.is_sourced() && index.is_ready()).then(|| names.cache.pods_and_namespaces())
     }
 
     /// The pods of an end; none where it is neither a pod nor a workload, or nothing has names.

@@ -1,6 +1,6 @@
 //! The pods behind an end of a pair, where they run, and which policies select them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::Serialize;
 
@@ -34,21 +34,19 @@ pub(super) struct PodsOfEnd {
 /// The pods of an end, which is a pod or a workload with its namespace; none of any other.
 pub(super) fn of_end(names: &Explain, end: &str) -> Option<PodsOfEnd> {
     let index = names.index.load();
-    let found = names.cache.pods_of(end);
-    if found.is_empty() {
+    let (count, found) = names.cache.pods_of(end, MAX_PODS);
+    if count == 0 {
         return None;
     }
-    let mut of = PodsOfEnd { count: found.len(), ..PodsOfEnd::default() };
-    for key in found.into_iter().take(MAX_PODS) {
+    let (mut of, mut addresses) = (PodsOfEnd { count, ..PodsOfEnd::default() }, HashSet::new());
+    for key in found {
         let Some(pod) = names.cache.explain_pod(&key, &index) else { continue };
+        addresses.extend(pod.addresses.iter().filter(|address| address.has_it).map(|address| address.ip));
         of.ingress_policies.extend(pod.policies.ingress);
         of.egress_policies.extend(pod.policies.egress);
         of.pods.push(PodOfEnd { pod: pod.pod, node: pod.node });
     }
-    let is_one = |named: &str| of.pods.iter().any(|pod| pod.pod == named);
-    let services = names.cache.explain_services(&index);
-    let behind = services.into_iter().filter(|service| service.endpoints.iter().any(|of| is_one(&of.named)));
-    of.services = behind.map(|service| service.service).collect();
+    of.services = names.cache.services_of(&addresses);
     Some(of)
 }
 

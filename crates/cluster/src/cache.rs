@@ -86,7 +86,9 @@ impl Cache {
                 if ends {
                     self.touched().ended.push((Arc::clone(&key), stored.clone(), now_ns));
                 }
+                let profile = Arc::clone(&stored.profile);
                 self.store.pods.insert(Arc::clone(&key), stored);
+                self.store.workload_pods.track(&key, before.as_ref().map(|pod| &*pod.profile), Some(&profile));
                 let mut touched = self.touched();
                 touched.pods.insert(key, now_ns);
                 touched.agents |= before.map_or(AgentPod::No, |before| before.agent) != agent;
@@ -150,6 +152,7 @@ impl Cache {
             Kind::Pod => match self.store.pods.remove(key) {
                 Some((key, stored)) => {
                     self.store.track(&key, Some(&stored), None);
+                    self.store.workload_pods.track(&key, Some(&stored.profile), None);
                     let mut touched = self.touched();
                     touched.agents |= stored.agent != AgentPod::No;
                     if !stored.finished {

@@ -190,20 +190,6 @@ impl Cache {
         self.store.recent.all()
     }
 
-    /// The pods of a name, which is a pod's or a workload's behind its namespace, sorted. Goes
-    /// through all pods.
-    pub fn pods_of(&self, name: &str) -> Vec<ObjectKey> {
-        let Some((namespace, of)) = name.split_once('/') else { return Vec::new() };
-        let is_its = |key: &ObjectKey, pod: &StoredPod| {
-            let workload = pod.profile.workload.as_ref();
-            key.namespace == namespace && (key.name == of || workload.is_some_and(|workload| *workload.name == *of))
-        };
-        let pods = self.store.pods.iter().filter(|pod| is_its(pod.key(), pod.value()));
-        let mut keys: Vec<ObjectKey> = pods.map(|pod| ObjectKey::clone(pod.key())).collect();
-        keys.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        keys
-    }
-
     /// Explains how a pod is named; none if there is no such pod.
     pub fn explain_pod(&self, key: &ObjectKey, index: &Index) -> Option<PodExplanation> {
         let pod = self.store.pods.get(key)?.value().clone();

@@ -48,6 +48,7 @@ mod outside;
 mod partly;
 mod passed_over;
 mod places;
+mod pods_of;
 mod policy;
 mod recent;
 mod specs;

@@ -69,6 +69,15 @@ impl Cache {
         found
     }
 
+    /// Number of pods that run on this node, those with its network included, and of their
+    /// namespaces.
+    pub fn pods_and_namespaces(&self) -> (usize, usize) {
+        let is_running = |key: &Arc<ObjectKey>| self.store.pods.get(key).is_some_and(|pod| !pod.finished);
+        let keys: Vec<Arc<ObjectKey>> = self.store.local_pods.keys().into_iter().filter(is_running).collect();
+        let namespaces: HashSet<&str> = keys.iter().map(|key| key.namespace.as_str()).collect();
+        (keys.len(), namespaces.len())
+    }
+
     /// Events of the addresses of this node's pods, IPv4 and IPv6; the first list is in them.
     pub fn address_events(&self) -> [AddressEvents; 2] {
         self.store.local_pods.events()
@@ -210,6 +219,21 @@ mod tests {
         cache.remove(&Reference { kind: Kind::Pod, key: key("two") });
         cache.remove(&Reference { kind: Kind::Pod, key: key("elsewhere") });
         assert_eq!((cache.address_events(), cache.node_pods()), (events(3, 3), NodePods::default()));
+    }
+
+    /// Pods that run here count whoever's network they have; those that have ended do not.
+    #[test]
+    fn pods_that_run_here() {
+        let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
+        assert_eq!(cache.pods_and_namespaces(), (0, 0));
+        put(&cache, "one", pod("n1", 1));
+        put(&cache, "two", Pod { host_network: true, ..pod("n1", 2) });
+        put(&cache, "elsewhere", pod("n2", 3));
+        put(&cache, "done", Pod { finished: true, ..pod("n1", 4) });
+        assert_eq!(cache.pods_and_namespaces(), (2, 1));
+        let other = ObjectKey { namespace: "b".into(), name: "three".into() };
+        cache.upsert(Object::Pod(other, Box::new(pod("n1", 5))));
+        assert_eq!(cache.pods_and_namespaces(), (3, 2));
     }
 
     /// Networks count where the pods have their addresses from them, and not where another

@@ -16,6 +16,7 @@ use webb_index::policy::{Effect, PolicyRevision, VerdictExclusions};
 use super::change::Change;
 use super::local_pods::LocalPods;
 use super::other::Others;
+use super::pods_of::WorkloadPods;
 use super::recent::{ObjectEvent, RecentChanges};
 use super::stored_pod::StoredPod;
 use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
@@ -51,6 +52,7 @@ pub(super) struct Store {
     pub(super) settings: CacheSettings,
     pub(super) pods: DashMap<Arc<ObjectKey>, StoredPod>,
     pub(super) local_pods: LocalPods,
+    pub(super) workload_pods: WorkloadPods,
     pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
     pub(super) nodes: DashMap<ObjectKey, Node>,
     /// Nodes that pods name and that are not here; none while the source brings all of itself.
