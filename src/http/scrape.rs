@@ -42,10 +42,13 @@ struct Collector {
     source: SnapshotCollector,
     taken: Option<Instant>,
     snapshot: Arc<RenderedSnapshot>,
+    /// When it was taken.
+    moment: Moment,
 }
 
 impl Collector {
-    fn store(&mut self) {
+    fn store(&mut self, moment: Moment) {
+        self.moment = moment;
         self.snapshot = Arc::new(RenderedSnapshot::new(self.source.snapshots().cloned().collect()));
     }
 }
@@ -73,7 +76,12 @@ impl Scrape {
         timeout: Duration,
     ) -> Self {
         let scrape = Self {
-            collector: Mutex::new(Collector { source, taken: None, snapshot: Arc::default() }),
+            collector: Mutex::new(Collector {
+                source,
+                taken: None,
+                snapshot: Arc::default(),
+                moment: Moment::default(),
+            }),
             store: Mutex::default(),
             began: Instant::now(),
             turn: tokio::sync::Mutex::default(),
@@ -118,7 +126,7 @@ impl Scrape {
         collector.source.collect_last(Duration::from_millis(self.timeout_ms.load(Relaxed)));
         self.min_interval_ms.store(u64::MAX, Relaxed);
         collector.taken = Some(Instant::now());
-        collector.store();
+        collector.store(self.moment());
     }
 
     /// Number of scrapes by result.
@@ -141,7 +149,8 @@ impl Scrape {
     /// The last snapshot if it is young enough or too many are leased, else a new one. Counts as a
     /// scrape.
     fn snapshot(&self) -> Arc<RenderedSnapshot> {
-        let (snapshot, result) = self.recent();
+        let (snapshot, moment, result) = self.recent();
+        self.sample_beside(&snapshot, moment);
         if let Some(count) = self.results.get(result) {
             count.fetch_add(1, Relaxed);
         }
@@ -157,12 +166,8 @@ impl Scrape {
             store.is_due(self.moment())
         };
         if is_due {
-            let (snapshot, _) = self.recent();
-            // A snapshot that is shared, since it is young, is not a sample yet if nothing was read
-            // when it was taken.
-            if self.store().is_empty() {
-                self.sample(&snapshot);
-            }
+            let (snapshot, moment, _) = self.recent();
+            self.sample(&snapshot, moment);
         }
         read(&mut self.store())
     }
@@ -188,34 +193,40 @@ impl Scrape {
         Moment { steady: self.began.elapsed(), unix: Duration::from_nanos(unix_ns()) }
     }
 
-    /// A snapshot, and the place of its result in [`RESULTS`].
-    fn recent(&self) -> (Arc<RenderedSnapshot>, usize) {
+    /// A snapshot, when it was taken, and the place of its result in [`RESULTS`].
+    fn recent(&self) -> (Arc<RenderedSnapshot>, Moment, usize) {
         let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
         let min_interval = Duration::from_millis(self.min_interval_ms.load(Relaxed));
         let is_young = collector.taken.is_some_and(|taken| taken.elapsed() < min_interval);
         if is_young || (collector.taken.is_some() && self.leases.are_many(&collector.snapshot)) {
-            return (Arc::clone(&collector.snapshot), 1);
+            return (Arc::clone(&collector.snapshot), collector.moment, 1);
         }
         let missing = collector.source.collect(Duration::from_millis(self.timeout_ms.load(Relaxed)));
-        collector.store();
+        collector.store(self.moment());
         if missing == 0 {
             collector.taken = Some(Instant::now());
         }
-        let snapshot = Arc::clone(&collector.snapshot);
-        drop(collector);
-        self.sample(&snapshot);
-        (snapshot, if missing == 0 { 0 } else { 2 })
+        (Arc::clone(&collector.snapshot), collector.moment, if missing == 0 { 0 } else { 2 })
     }
 
-    /// Puts a snapshot into the store if one is due. A scrape does not wait while the store is
-    /// read: the sample stays due.
-    fn sample(&self, snapshot: &RenderedSnapshot) {
+    /// Makes a sample of a scrape's snapshot if one is due. A scrape does not wait while the samples
+    /// are read, nor for the names of many new series: the sample stays due, and the next reader
+    /// takes it.
+    fn sample_beside(&self, snapshot: &RenderedSnapshot, moment: Moment) {
         let mut store = match self.store.try_lock() {
             Ok(store) => store,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let moment = self.moment();
+        let snapshots = snapshot.snapshots();
+        if store.is_due(moment) && !store.is_costly(&snapshots) {
+            store.sample(moment, &snapshots);
+        }
+    }
+
+    /// Makes a sample for a reader, which waits for it. A snapshot that is one already is not due.
+    fn sample(&self, snapshot: &RenderedSnapshot, moment: Moment) {
+        let mut store = self.store();
         if store.is_due(moment) {
             store.sample(moment, &snapshot.snapshots());
         }
@@ -244,6 +255,7 @@ impl Scrape {
 #[cfg(test)]
 mod tests {
     use crate::pipeline::{Commands, Lanes};
+    use crate::readings::tests::{at, traffic};
     use crate::records::Waker;
 
     use super::*;
@@ -257,14 +269,40 @@ mod tests {
         }
     }
 
-    /// A scrape does not wait while the page reads the samples: the reading ends after it.
-    #[test]
-    fn scrapes_pass_readers() {
+    fn scrape() -> Scrape {
         let (commands, requests) = Commands::new(Waker::new().unwrap());
         drop(requests);
         let collector = SnapshotCollector::new(Arc::new(Lanes::new(Vec::new())), commands);
         let (interval, timeout) = (Duration::ZERO, Duration::from_millis(10));
-        let scrape = Scrape::new(collector, SelfMetrics::new().unwrap(), Box::new(Nothing), interval, timeout);
+        Scrape::new(collector, SelfMetrics::new().unwrap(), Box::new(Nothing), interval, timeout)
+    }
+
+    /// The names of many new series are read by who looks, and not by the scrape that brings them.
+    #[test]
+    fn scrapes_leave_many_names_to_readers() {
+        let scrape = scrape();
+        let names: Vec<String> = (0..10_000).map(|at| format!("a/{at}")).collect();
+        let rows: Vec<_> = names.iter().map(|name| (name.as_str(), "b/y", "egress", 1, 1)).collect();
+        let many = RenderedSnapshot::new(vec![traffic(&rows)]);
+        let few = RenderedSnapshot::new(vec![traffic(&rows[..100])]);
+        scrape.store().mark_read(at(0));
+        let number = || scrape.store().number();
+        scrape.sample_beside(&few, at(0));
+        assert_eq!(number(), 1);
+        scrape.sample_beside(&many, at(5));
+        assert_eq!(number(), 1, "it stays due");
+        scrape.sample(&many, at(5));
+        assert_eq!(number(), 2);
+        scrape.sample(&many, at(5));
+        assert_eq!(number(), 2, "it is one already");
+        scrape.sample_beside(&many, at(10));
+        assert_eq!(number(), 3, "they are known by now");
+    }
+
+    /// A scrape does not wait while the page reads the samples: the reading ends after it.
+    #[test]
+    fn scrapes_pass_readers() {
+        let scrape = scrape();
         let (reads, is_reading) = std::sync::mpsc::channel();
         let (scraped, is_scraped) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {

@@ -9,11 +9,12 @@ use webb_flow::hash::RandomState;
 
 use super::changes::{Change, ChangeKind, Changes, Figure, QUIET};
 use super::measure::Measure;
+use super::search_path::NO_SUCH_NAME;
 use super::series::{Known, Pair, Series};
 use super::state::State;
 
 /// Changes of one kind that a sample adds at most; the rest are one more with their number.
-const MAX_OF_KIND: usize = 64;
+pub(super) const MAX_OF_KIND: usize = 64;
 
 /// What a counter that grows is a sign of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,9 +44,7 @@ fn sign(series: &Series) -> Option<Sign<'_>> {
             "denied" => sign(ChangeKind::Drop, State::Denied, ""),
             outcome => sign(ChangeKind::Quality, State::Failing, outcome),
         },
-        Measure::DnsAnswer if series.is_answer_error() => {
-            Sign { name: label("query"), ..sign(ChangeKind::Dns, State::Failing, label("rcode")) }
-        }
+        Measure::DnsAnswer if series.is_answer_error() => of_answer(series),
         Measure::DnsUnanswered => sign(ChangeKind::Dns, State::Failing, "unanswered"),
         Measure::HttpRequest | Measure::HttpAnswer if label("status").starts_with('5') => {
             sign(ChangeKind::Quality, State::Failing, "5xx")
@@ -54,9 +53,18 @@ fn sign(series: &Series) -> Option<Sign<'_>> {
     })
 }
 
+/// The sign of an answer with an error.
+fn of_answer(series: &Series) -> Sign<'_> {
+    let label = |name: &str| series.labels.get(name);
+    Sign { kind: ChangeKind::Dns, state: State::Failing, detail: label("rcode"), name: label("query") }
+}
+
 impl Sign<'_> {
     fn text(&self) -> String {
         match (self.kind, self.state) {
+            (ChangeKind::Dns, _) if self.name.is_empty() && self.detail == NO_SUCH_NAME => {
+                format!("names begin to fail: {NO_SUCH_NAME}; which are tries in a search path is not known")
+            }
             (ChangeKind::Dns, _) if self.name.is_empty() => format!("names begin to fail: {}", self.detail),
             (ChangeKind::Dns, _) => format!("begins to fail: {}", self.detail),
             (ChangeKind::Quality, _) if self.detail == "5xx" => "responses begin to be 5xx".to_owned(),
@@ -123,6 +131,7 @@ impl Begins {
         self.signs.retain(|_, growth| !growth.goes_on);
         if !self.signs.is_empty() {
             self.drop_continued(known, unix);
+            self.drop_tries(known);
         }
         let mut begun: Vec<(u64, Growth)> = self.signs.into_iter().collect();
         begun.sort_by(|(_, one), (_, other)| {
@@ -165,9 +174,20 @@ impl Begins {
             }
         }
     }
+
+    /// Drops names that do not exist, as was to be expected: a resolver tried them in its search path
+    /// for another name.
+    fn drop_tries(&mut self, known: &Known) {
+        for series in known.iter().filter(|series| series.is_try) {
+            if let Some(pair) = &series.pair {
+                self.signs.remove(&self.hasher.hash_one((pair, of_answer(series))));
+            }
+        }
+    }
 }
 
-fn add_rest(changes: &mut Changes, unix: u64, kind: ChangeKind, all: usize, what: &str) {
+/// Adds the number of those of `all` that are not listed one by one.
+pub(super) fn add_rest(changes: &mut Changes, unix: u64, kind: ChangeKind, all: usize, what: &str) {
     if let Some(more) = all.checked_sub(MAX_OF_KIND).filter(|more| *more > 0) {
         changes.push(0, Change::new(unix, kind, format!("{more} more {what}")));
     }
@@ -276,6 +296,39 @@ mod tests {
                 "a/x -> b/y x.test begins to fail: Non-Existent Domain, 4",
             ]
         );
+    }
+
+    /// What a resolver tries in its search path is no name that begins to fail; the name itself is,
+    /// if it is nowhere.
+    #[test]
+    fn tries_are_no_failures() {
+        let mut store = SampleStore::default();
+        store.sample(at(0), &[&traffic(&[("a/x", "b/y", "egress", 1, 1)])]);
+        let answer = |code, name| {
+            ends("b/y", "a/x", &[("rcode", code), ("qtypes", "A"), ("ips_returned", "0"), ("query", name)])
+        };
+        let tried = ["api.test.a.svc.cluster.local", "api.test.svc.cluster.local", "gone.a.svc.cluster.local", "gone"]
+            .map(|name| answer("Non-Existent Domain", name));
+        let (found, broken) = (answer("No Error", "api.test"), answer("Server Failure", "api.test.svc.cluster.local"));
+        let of = |more: &[u64; 6]| -> Snapshot {
+            let rows: Vec<_> = tried.iter().chain([&found, &broken]).zip(more).collect();
+            let rows: Vec<(&[_], &[u64])> =
+                rows.iter().map(|(labels, count)| (&labels[..], std::slice::from_ref(*count))).collect();
+            snapshot("hubble_dns_responses_total", &rows)
+        };
+        store.sample(at(10), &[&of(&[1, 1, 10, 10, 10, 20])]);
+        assert_eq!(
+            said(&store, 10),
+            [
+                "a/x -> b/y api.test.svc.cluster.local begins to fail: Server Failure, 2",
+                "a/x -> b/y gone begins to fail: Non-Existent Domain, 1",
+            ]
+        );
+        let nameless = ends("b/y", "a/z", &[("rcode", "Non-Existent Domain"), ("qtypes", "A"), ("ips_returned", "0")]);
+        store.sample(at(20), &[&snapshot("hubble_dns_responses_total", &[(&nameless, &[10])])]);
+        let last =
+            "a/z -> b/y names begin to fail: Non-Existent Domain; which are tries in a search path is not known, 1";
+        assert!(said(&store, 20).iter().any(|said| said == last), "{:?}", said(&store, 20));
     }
 
     /// A flood of new pairs leaves room for what else changes.

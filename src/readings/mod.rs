@@ -15,6 +15,7 @@ mod one_way;
 mod reading;
 mod rows;
 mod samples;
+mod search_path;
 mod series;
 mod state;
 mod store;

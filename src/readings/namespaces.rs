@@ -1,6 +1,6 @@
 //! Pairs by namespace: the sums of the pairs of two namespaces.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use webb_flow::hash::RandomState;
@@ -8,6 +8,17 @@ use webb_flow::hash::RandomState;
 use super::one_way::{OneWay, add_times, larger};
 use super::rows::{Connections, HttpRow};
 use super::series::Pair;
+
+/// The namespaces of these ends, sorted; an end without one has none.
+pub(super) fn namespaces<'p>(pairs: impl Iterator<Item = &'p &'p Pair>) -> Vec<Arc<str>> {
+    let mut known: HashSet<&str, RandomState> = HashSet::default();
+    for end in pairs.flat_map(|pair| [&pair.from, &pair.to]) {
+        known.extend(end.split_once('/').map(|(namespace, _)| namespace));
+    }
+    let mut known: Vec<Arc<str>> = known.into_iter().map(Into::into).collect();
+    known.sort_unstable();
+    known
+}
 
 /// What is known of each two namespaces, each way.
 pub(super) fn group(pairs: &HashMap<&Pair, OneWay, RandomState>) -> HashMap<Pair, OneWay, RandomState> {

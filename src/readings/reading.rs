@@ -1,6 +1,6 @@
 //! A reading: the rows of all views over a window, worked out of two samples.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use webb_flow::hash::RandomState;
 
 use super::measure::Measure;
 use super::moment::Moment;
-use super::namespaces::group;
+use super::namespaces::{group, namespaces};
 use super::one_way::{OneWay, add_times, larger};
 use super::rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 use super::samples::Sample;
@@ -51,6 +51,10 @@ pub struct Reading {
     pub http: Vec<HttpRow>,
     /// Sums.
     pub totals: Totals<Counted>,
+    /// Namespaces of ends, sorted.
+    pub namespaces: Vec<Arc<str>>,
+    /// Protocols of traffic and of drops, sorted.
+    pub protocols: Vec<Arc<str>>,
 }
 
 impl Reading {
@@ -268,7 +272,8 @@ impl<'a> Work<'a> {
                 let code = if series.measure == Measure::DnsUnanswered { "unanswered".into() } else { text("rcode") };
                 let name = Some(text("query")).filter(|name| !name.is_empty());
                 let ((from, to), first) = (ends(), series.first);
-                self.reading.answers.push(AnswerRow { from, to, name, code, is_error, count, first });
+                let is_try = series.is_try;
+                self.reading.answers.push(AnswerRow { from, to, name, code, is_error, is_try, count, first });
             }
             Measure::HttpRequest | Measure::HttpAnswer | Measure::HttpTime => {
                 one_way.calls = one_way.calls.saturating_add(count.total);
@@ -296,6 +301,10 @@ impl<'a> Work<'a> {
         let Self { latest, base, pairs, mut reading, .. } = self;
         reading.moment = Some(latest.moment);
         reading.span = base.map_or(Duration::ZERO, |base| latest.moment.steady.saturating_sub(base.moment.steady));
+        reading.namespaces = namespaces(pairs.keys());
+        let dropped = reading.drops.iter().filter_map(|row| row.protocol.as_ref());
+        let protocols: BTreeSet<_> = pairs.values().flat_map(|way| &way.protocols).chain(dropped).collect();
+        reading.protocols = protocols.into_iter().filter(|protocol| !protocol.is_empty()).cloned().collect();
         if by == By::Namespace {
             let groups = group(&pairs);
             reading.join(groups.iter(), |pair| groups.get(pair));

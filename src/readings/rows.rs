@@ -224,8 +224,11 @@ pub struct AnswerRow {
     pub name: Option<Arc<str>>,
     /// Code of the answer, or `unanswered`.
     pub code: Arc<str>,
-    /// True unless the code says that all is well.
+    /// True unless the code says that all is well, or it is a try.
     pub is_error: bool,
+    /// True for a name that does not exist and that a resolver has tried in its search path for
+    /// another one.
+    pub is_try: bool,
     /// Answers.
     pub count: Counted,
     /// Unix time of the first sample with it, in seconds; 0 if it was there at the start.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use webb_flow::hash::RandomState;
 
-use super::measure::{Form, Labels, Measure};
+use super::measure::{Form, LabelText, Labels, Measure};
+use super::search_path::{AskedNames, NO_SUCH_NAME};
 
 /// Two ends: who calls, and who is called.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +61,8 @@ pub(super) struct Series {
     pub(super) last: u64,
     /// Number of the last sample that had it.
     pub(super) seen: u64,
+    /// True for a name that was not found, and is a try in a search path.
+    pub(super) is_try: bool,
 }
 
 impl Series {
@@ -67,9 +70,10 @@ impl Series {
         matches!(self.measure, Measure::Handshake | Measure::RoundTrip | Measure::HttpTime)
     }
 
-    /// True for an answer of DNS with an error, one without the name included.
+    /// True for an answer of DNS with an error, one without the name included; not for a try in a
+    /// search path.
     pub(super) fn is_answer_error(&self) -> bool {
-        !matches!(self.labels.get("rcode"), "No Error" | "")
+        !self.is_try && !matches!(self.labels.get("rcode"), "No Error" | "")
     }
 
     /// True if its responses are counted by status.
@@ -96,7 +100,10 @@ struct Shared {
     hasher: RandomState,
     ends: HashSet<Arc<str>, RandomState>,
     pairs: HashSet<Arc<Pair>, RandomState>,
-    labels: HashSet<Arc<Labels>, RandomState>,
+    /// Labels that name no end, by their text.
+    labels: HashMap<Box<str>, Arc<Labels>, RandomState>,
+    /// Room for such a text.
+    rest: String,
     /// Places of removed series, by width.
     free: HashMap<usize, Vec<usize>, RandomState>,
     /// Values in a sample.
@@ -104,6 +111,8 @@ struct Shared {
     /// The mark of Hubble's `httpV2`.
     requests_have_status: bool,
     forms: HashMap<Measure, Option<Form>, RandomState>,
+    /// A name was asked for that was not known yet.
+    has_new_names: bool,
     /// Pairs that are new since they were taken last.
     new_pairs: Vec<Arc<Pair>>,
     /// Hashes of removed pairs: one that is back is not new.
@@ -116,6 +125,11 @@ impl Known {
         let shared = &mut self.shared;
         let hash = self.hasher.hash_one((measure, text, width));
         self.by_hash.entry(hash).or_insert_with(|| shared.read(measure, text, width))
+    }
+
+    /// Makes room for so many series.
+    pub(super) fn reserve(&mut self, series: usize) {
+        self.by_hash.reserve(series.saturating_sub(self.by_hash.len()));
     }
 
     /// Removes the series that no sample since the one of this number had.
@@ -131,13 +145,38 @@ impl Known {
         if self.by_hash.len() < known {
             self.shared.forget_pairs();
             self.shared.ends.retain(|end| Arc::strong_count(end) > 1);
-            self.shared.labels.retain(|labels| Arc::strong_count(labels) > 1);
+            self.shared.labels.retain(|_, labels| Arc::strong_count(labels) > 1);
         }
     }
 
     /// The pairs that have become known since the last call, in no order; each in one direction.
     pub(super) fn take_new_pairs(&mut self) -> Vec<Arc<Pair>> {
         std::mem::take(&mut self.shared.new_pairs)
+    }
+
+    /// Finds out which names were tries in a search path, if there are new ones.
+    pub(super) fn mark_tries(&mut self) {
+        if !std::mem::take(&mut self.shared.has_new_names) {
+            return;
+        }
+        fn name(series: &Series) -> Option<(*const Pair, &str)> {
+            let name = series.labels.get("query");
+            let pair = series.pair.as_ref().filter(|_| series.measure == Measure::DnsAnswer && !name.is_empty())?;
+            Some((Arc::as_ptr(pair), name))
+        }
+        let mut asked: HashMap<*const Pair, AskedNames<'_>, RandomState> = HashMap::default();
+        for series in self.by_hash.values() {
+            if let Some((pair, name)) = name(series) {
+                asked.entry(pair).or_default().add(name, series.labels.get("rcode") == "No Error");
+            }
+        }
+        let is_try = |series: &Series| {
+            let asked = name(series).and_then(|(pair, name)| Some((asked.get(&pair)?, name)));
+            series.labels.get("rcode") == NO_SUCH_NAME && asked.is_some_and(|(asked, name)| asked.is_try(name))
+        };
+        let tries = self.by_hash.iter().filter(|(_, series)| is_try(series)).map(|(hash, _)| *hash);
+        let tries: HashSet<u64, RandomState> = tries.collect();
+        self.by_hash.iter_mut().for_each(|(hash, series)| series.is_try = tries.contains(hash));
     }
 
     /// Their number.
@@ -173,29 +212,42 @@ impl Known {
 impl Shared {
     #[cold]
     fn read(&mut self, measure: Measure, text: &str, width: usize) -> Series {
-        let labels = Labels::parse(text);
+        let labels = LabelText::split(text);
         if measure == Measure::HttpRequest {
-            self.requests_have_status = !labels.get("status").is_empty();
+            self.requests_have_status = labels.has_value("status");
         }
         let form = labels.form();
         self.forms.insert(measure, form);
         let pair = form.map(|form| {
-            let from = interned(&mut self.ends, labels.end(form, "source"));
-            let to = interned(&mut self.ends, labels.end(form, "destination"));
+            let from = interned(&mut self.ends, &labels.end(form, "source"));
+            let to = interned(&mut self.ends, &labels.end(form, "destination"));
             let is_turned = measure.is_turned(self.requests_have_status);
             let pair = if is_turned { Pair { from: to, to: from } } else { Pair { from, to } };
             self.pair(pair)
         });
-        let labels = interned(&mut self.labels, Arc::new(labels.without_ends()));
+        let labels = self.without_ends(&labels);
         let offset = self.free.get_mut(&width).and_then(Vec::pop).unwrap_or_else(|| {
             self.words += width;
             self.words - width
         });
-        Series { measure, pair, labels, offset, width, first: 0, last: 0, seen: 0 }
+        self.has_new_names |= measure == Measure::DnsAnswer && !labels.get("query").is_empty();
+        Series { measure, pair, labels, offset, width, first: 0, last: 0, seen: 0, is_try: false }
     }
 }
 
 impl Shared {
+    /// The labels that name no end, parsed once for all series that have the same.
+    fn without_ends(&mut self, labels: &LabelText<'_>) -> Arc<Labels> {
+        self.rest.clear();
+        labels.write_without_ends(&mut self.rest);
+        if let Some(known) = self.labels.get(self.rest.as_str()) {
+            return Arc::clone(known);
+        }
+        let labels = Arc::new(Labels::parse(&self.rest));
+        self.labels.insert(self.rest.as_str().into(), Arc::clone(&labels));
+        labels
+    }
+
     fn pair(&mut self, pair: Pair) -> Arc<Pair> {
         if let Some(known) = self.pairs.get(&pair) {
             return Arc::clone(known);
@@ -231,10 +283,11 @@ impl Shared {
     }
 }
 
-fn interned<T: Eq + std::hash::Hash + Clone>(all: &mut HashSet<T, RandomState>, value: T) -> T {
-    if let Some(known) = all.get(&value) {
-        return known.clone();
+fn interned(all: &mut HashSet<Arc<str>, RandomState>, text: &str) -> Arc<str> {
+    if let Some(known) = all.get(text) {
+        return Arc::clone(known);
     }
-    all.insert(value.clone());
-    value
+    let text: Arc<str> = text.into();
+    all.insert(Arc::clone(&text));
+    text
 }

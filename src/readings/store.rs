@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use webb_metrics::expose::Snapshot;
 
-use super::begins::Begins;
+use super::begins::{Begins, MAX_OF_KIND, add_rest};
 use super::changes::{Change, ChangeKind, Changes, Figure, Slowed};
 use super::measure::{Form, Measure};
 use super::moment::Moment;
@@ -24,6 +24,9 @@ const IDLE_AFTER: Duration = Duration::from_mins(15);
 /// Values in a sample up to which samples are taken though nothing reads them: with all names, and
 /// as many samples as there are at most, some 2 MB. A larger node has none until it is read.
 const MAX_IDLE_VALUES: usize = 8 << 10;
+
+/// New series whose names are read in a few milliseconds.
+const MAX_QUICK_SERIES: usize = MAX_IDLE_VALUES;
 
 /// Samples of the counters of all pairs.
 #[derive(Debug, Default)]
@@ -78,11 +81,15 @@ impl SampleStore {
         self.number
     }
 
+    /// True if a sample would read the names of many new series, which takes its time.
+    pub fn is_costly(&self, snapshots: &[&Snapshot]) -> bool {
+        let series: usize = measured(snapshots).map(|(_, snapshot)| snapshot.labels.len()).sum();
+        series > self.known.len() + MAX_QUICK_SERIES
+    }
+
     /// Takes a sample, unless nothing reads it and it is a large one.
     pub fn sample(&mut self, moment: Moment, snapshots: &[&Snapshot]) {
-        let measured =
-            snapshots.iter().filter(|of| of.families.first().is_some_and(|of| Measure::of(of.name).is_some()));
-        let values: usize = measured.map(|snapshot| snapshot.labels.len() * snapshot.width()).sum();
+        let values: usize = measured(snapshots).map(|(_, snapshot)| snapshot.labels.len() * snapshot.width()).sum();
         if values > MAX_IDLE_VALUES && self.is_idle(moment) {
             self.clear();
             return;
@@ -96,8 +103,8 @@ impl SampleStore {
         self.changes.sampled(seconds, before.is_none());
         let (mut begins, began) = (Begins::default(), self.changes.began);
         let mut visited = 0;
-        for snapshot in snapshots {
-            let Some(measure) = snapshot.families.first().and_then(|family| Measure::of(family.name)) else { continue };
+        self.known.reserve(measured(snapshots).map(|(_, snapshot)| snapshot.labels.len()).sum());
+        for (measure, snapshot) in measured(snapshots) {
             // `httpV2` has the same counts twice if it counts responses too.
             if measure == Measure::HttpAnswer && self.known.requests_have_status() {
                 continue;
@@ -130,6 +137,7 @@ impl SampleStore {
             });
         }
         let new_pairs = self.known.take_new_pairs();
+        self.known.mark_tries();
         if let Some(before) = before {
             let took = moment.steady.saturating_sub(before.moment.steady);
             self.trends.push(took, growth);
@@ -160,20 +168,30 @@ impl SampleStore {
         self.changes.since()
     }
 
-    /// Adds pairs that have become slow by their own past to the changes.
-    pub fn note_slow(&mut self, moment: Moment, slowed: Vec<Slowed>) {
+    /// Adds pairs that have become slow by their own past, or by the limit, to the changes: the
+    /// slowest of many, and the number of the rest.
+    pub fn note_slow(&mut self, moment: Moment, mut slowed: Vec<Slowed>) {
+        let (unix, all) = (moment.unix.as_secs(), slowed.len());
+        slowed.sort_by(|one, other| other.p95.total_cmp(&one.p95));
+        slowed.truncate(MAX_OF_KIND);
         for Slowed { from, to, usual, p95 } in slowed {
-            let change =
-                Change::new(moment.unix.as_secs(), ChangeKind::Quality, "connects become slow (p95)".to_owned());
+            let change = Change::new(unix, ChangeKind::Quality, "connects become slow (p95)".to_owned());
             let figure = Some(Figure { before: usual, after: p95, unit: "seconds" });
             self.changes.push(0, Change { state: State::Slow, ends: Some((from, to)), figure, ..change });
         }
+        add_rest(&mut self.changes, unix, ChangeKind::Quality, all, "pairs become slow to connect");
     }
 
     /// The labels that name the ends in the series of a measure, if they do.
     pub fn form(&self, measure: Measure) -> Option<Form> {
         self.known.form(measure)
     }
+}
+
+/// The snapshots that readings are made of.
+fn measured<'s>(snapshots: &[&'s Snapshot]) -> impl Iterator<Item = (Measure, &'s Snapshot)> {
+    let measure = |of: &Snapshot| of.families.first().and_then(|family| Measure::of(family.name));
+    snapshots.iter().filter_map(move |snapshot| Some((measure(snapshot)?, *snapshot)))
 }
 
 /// By how much the first value of a counter, or all buckets of a histogram, have grown.

@@ -176,6 +176,17 @@ fn sample_example(store: &mut SampleStore, seconds: u64, more: u64) {
     store.sample(at(seconds), &all);
 }
 
+/// Of many pairs that become slow at once the slowest are listed, and the number of the rest.
+#[test]
+fn many_slow_pairs_are_a_number() {
+    let mut store = SampleStore::default();
+    let slow = |at: u32| Slowed { from: format!("a/{at}").into(), to: "b/y".into(), usual: None, p95: f64::from(at) };
+    store.note_slow(at(10), (0..100).map(slow).collect());
+    let changes: Vec<_> = store.changes(at(10)).collect();
+    assert_eq!((changes.len(), changes[64].text.as_str()), (65, "36 more pairs become slow to connect"));
+    assert_eq!(changes[0].ends.as_ref().map(|(from, _)| &**from), Some("a/99"));
+}
+
 /// Both ways of a pair are one row, from the end that calls; rates are over both samples.
 #[test]
 fn a_pair_is_one_row() {
