@@ -11,7 +11,7 @@ use super::call::Call;
 use super::ends::names;
 use super::sums::Share;
 
-/// Entries at most, some 6 MB; a full cache is cleared.
+/// Entries at most, some 10.7 MB; a full cache is cleared.
 const MAX_ENTRIES: usize = 1 << 17;
 
 /// All that the key of a flow's row depends on.
