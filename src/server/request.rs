@@ -34,18 +34,11 @@ pub(super) async fn handle(
 ) -> Result<ServiceResponse<Answer>, Error> {
     component.beat();
     let guard = request.conn_data::<Arc<Connection>>().map(|connection| RequestGuard::new(Arc::clone(connection)));
-    let payload = request.take_payload();
-    if request.method() == Method::CONNECT {
+    if is_endless(&request) {
         guard.iter().for_each(|guard| guard.0.refuses_body());
-        return Err(ErrorBadRequest("CONNECT is for proxies, and this is none\n"));
+        return Err(ErrorBadRequest("neither CONNECT nor a WebSocket is served here\n"));
     }
-    let payload = if is_upgrade(&request) {
-        guard.iter().for_each(|guard| guard.0.refuses_body());
-        Payload::None
-    } else {
-        payload
-    };
-    let body = timeout(connections.limits().body, body(payload)).await;
+    let body = timeout(connections.limits().body, body(request.take_payload())).await;
     if let (Ok(Err(_)) | Err(_), Some(guard)) = (&body, &guard) {
         guard.0.refuses_body();
     }
@@ -63,11 +56,11 @@ pub(super) async fn handle(
     }
 }
 
-/// True for a request to go on as a WebSocket: all that comes behind its head would be its body. It
-/// is answered as if it had not asked for that.
-fn is_upgrade(request: &ServiceRequest) -> bool {
-    let is_it = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
-    request.headers().get_all(UPGRADE).any(is_it)
+/// True for a request of which all that comes behind its head would be the body, without an end: for
+/// a tunnel, or to go on as a WebSocket.
+fn is_endless(request: &ServiceRequest) -> bool {
+    let is_socket = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    request.method() == Method::CONNECT || request.headers().get_all(UPGRADE).any(is_socket)
 }
 
 async fn body(mut payload: Payload) -> Result<Bytes, Error> {
