@@ -356,13 +356,13 @@ defs! {
         "New contents of export.config: applied, or rejected whole. Absent without it";
 
     ROLLUP_ROWS: gauge "webb_rollup_rows" []
-        "Rows of the open window: one for each pair of workloads, port, zones, verdict, reason and policy. Absent without outputs_config, as all of webb_rollup_* and webb_output_*";
+        "Rows of the open window: one for each pair of workloads, port, zones, verdict, reason and policy";
     ROLLUP_FLOWS: counter "webb_rollup_flows_total" ["outcome"]
         "Flows that the rollups were sent: added to a row; passed_over, because they stand beside another of the same packet; panicked; skipped, because the thread was behind; not_wanted, while no output took rows. All but skipped sum up to what the rollups have received";
     ROLLUP_FOLDED: counter "webb_rollup_folded_flows_total" []
         "Flows in rows of fewer parts, because the window had max_rows rows: by namespaces, or in one row for the rest. Their sums are exact";
     ROLLUP_WINDOWS: counter "webb_rollup_windows_total" []
-        "Windows that have ended, and were sent";
+        "Windows whose rows were offered to the outputs. One may have ended early, at a change of the outputs or with the agent";
     OUTPUT_FLOWS: counter "webb_output_flows_total" ["outcome"]
         "Events of the history by what became of them for outputs with flows: included, sent for themselves; sampled, sent as part of a sample; passed_over, not selected; limited, beyond max_per_second; overrun, gone from the history before they were read; panicked. All together are those that the history had since flows were asked for";
     OUTPUT_RECORDS: counter "webb_output_records_total" ["output", "stream", "outcome"]

@@ -209,11 +209,8 @@ impl Query {
 
     /// Likewise with several keys. Another page, open row or new layout is not kept.
     pub(super) fn with_all(&self, changes: &[(&str, Option<&str>)]) -> String {
-        let changed = |key: &str| changes.iter().any(|(changed, _)| *changed == key);
-        let kept = self.pairs.iter().filter(|(key, value)| {
-            !changed(key) && !value.trim().is_empty() && !matches!(key.as_str(), "page" | "open" | "tidy")
-        });
-        let kept = kept.map(|(key, value)| (key.as_str(), value.as_str()));
+        let changed: Vec<&str> = changes.iter().map(|(key, _)| *key).collect();
+        let kept = self.kept(&changed);
         let set = changes.iter().filter_map(|(key, value)| Some((*key, (*value)?)));
         let mut text = String::new();
         for (key, value) in kept.chain(set) {
@@ -223,6 +220,14 @@ impl Query {
             encode(&mut text, value);
         }
         text
+    }
+
+    /// What a form adds to the query whose fields are `asked`: each key with its value. Another
+    /// page, open row or new layout is not kept.
+    pub(super) fn kept(&self, asked: &[&str]) -> impl Iterator<Item = (&str, &str)> {
+        let is_kept = |key: &str| !asked.contains(&key) && !matches!(key, "page" | "open" | "tidy");
+        let pairs = self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        pairs.filter(move |(key, value)| is_kept(key) && !value.trim().is_empty())
     }
 
     /// The keys that stay when another view is opened, as a link has them.

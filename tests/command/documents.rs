@@ -215,7 +215,12 @@ fn paths_are_answered() {
     assert!(seen >= 4, "{seen} paths");
 }
 
-/// Samples of the configuration, and of metrics with filters, are valid as they stand.
+/// Top keys of samples of other files: values of webb's chart below another's, and of Cilium's
+/// chart. A part without a top key is of one of them too.
+const OTHER_KEYS: [&str; 3] = ["cluster", "hubble", "webb"];
+
+/// Samples of the configuration, and of metrics with filters, are valid as they stand. A sample
+/// with none of their keys is of a file that is known: a misspelt key is found.
 #[test]
 fn samples_of_the_configuration_are_valid() {
     let is_key = |name: &str| KEYS.iter().any(|key| key.name == name || key.name.starts_with(&format!("{name}.")));
@@ -242,6 +247,9 @@ fn samples_of_the_configuration_are_valid() {
             let read = resolve(Some(file), &Environment { hostname: "node".to_owned(), ..Environment::default() }, &[]);
             assert!(read.is_ok(), "{}: {}", block.place, read.unwrap_err());
             settings += 1;
+        } else {
+            let known = top.iter().all(|key| OTHER_KEYS.contains(&key.as_str()));
+            assert!(known, "{}: {top:?}: neither keys of the configuration nor of another file", block.place);
         }
     }
     assert!(settings >= 4 && metrics >= 2 && outputs >= 4, "{settings}, {metrics} and {outputs}");

@@ -87,7 +87,11 @@ fn own_labels(def: &Def) -> Vec<String> {
 fn own() -> impl Iterator<Item = Row> {
     selfmetrics::ALL.iter().chain(&exports::metrics::ALL).map(|def| Row {
         name: def.name.to_owned(),
-        from: "always".to_owned(),
+        from: if ["webb_rollup_", "webb_output"].iter().any(|start| def.name.starts_with(start)) {
+            "with `outputs_config`".to_owned()
+        } else {
+            "always".to_owned()
+        },
         kind: def.kind.name(),
         labels: own_labels(def),
         help: def.help.to_owned(),

@@ -158,10 +158,13 @@ fn status(node: &NodeView, _: &Query) -> Answer {
     let totals = &reading.totals;
     let problems = reading.pairs.iter().filter(|row| row.state.is_problem()).count();
     let attention: Vec<_> = reading.attention().iter().map(rows::attention).collect();
+    let (pods, namespaces) = node.pods_and_namespaces().unzip();
     let passing = reading.pairs.iter().filter(|row| row.state == State::Passed).count();
     let fields = vec![
         ("version", node.version.get("version").cloned().unwrap_or_default()),
         ("kernel", node.version.get("kernel").cloned().unwrap_or_default()),
+        ("pods", json!(pods)),
+        ("namespaces", json!(namespaces)),
         ("pairs", json!(reading.pairs.len())),
         ("problems", json!(problems)),
         ("changes_last_hour", json!(node.changes.recent(node.now.unix.as_secs()))),

@@ -202,6 +202,7 @@ pub(super) fn answer(node: &NodeView, row: &AnswerRow) -> Value {
     let reading = &node.cached.reading;
     json!({
         "name": row.name.as_deref(), "rcode": &*row.code, "from": &*row.from, "to": &*row.to, "error": row.is_error,
+        "search_path": row.is_try,
         "per_second": reading.rate(row.count), "total": row.count.total, "first_seen": time(row.first),
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use super::view::Page;
-use super::{frame, text};
+use super::{filter, text};
 use crate::http::api::rfc3339;
 use crate::http::changes::RECENT;
 use crate::readings::{Change, ChangeKind, MAX_CHANGE_AGE, MAX_CHANGES, State};
@@ -23,7 +23,7 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
         section.card id="changes" data-live {
             h1 { "Changes " small { (rows.len()) @if rows.len() != node.changes.all.len() { " of " (node.changes.all.len()) } } }
             (chips(page))
-            (frame::filter(page))
+            (filter::form(page))
             @if rows.is_empty() { (nothing(page)) } @else {
                 @if rows.len() > 25 { a.skip href="#below" { "Skip the list" } }
                 (list(page, rows.get(first..end).unwrap_or_default()))

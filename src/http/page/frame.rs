@@ -56,7 +56,12 @@ fn head(page: &Page<'_>, degraded: &[Degraded]) -> Markup {
     let span = node.cached.reading.span.as_secs();
     html! {
         a.brand href={ "/" (query.of_views()) } { "webb" }
-        span { span.muted { "node " } b { (text::visible(&node.name)) } }
+        span {
+            span.muted { "node " } b { (text::visible(&node.name)) }
+            @if let Some((pods, namespaces)) = node.pods_and_namespaces() {
+                span.muted { " " (pods) @if pods == 1 { " pod of " } @else { " pods of " } (namespaces) @if namespaces == 1 { " namespace" } @else { " namespaces" } }
+            }
+        }
         span.fill {}
         a href={ "/agent" (query.of_views()) } {
             @if degraded.is_empty() { span.dot.good aria-hidden="true" {} " all counted" }
@@ -134,36 +139,6 @@ fn foot(page: &Page<'_>) -> Markup {
             @for window in ["10s", "1m", "5m"] { a href=(here("window", Some(window))) { "Rates over " (window) } }
             @if query.bits { a href=(here("unit", None)) { "Bytes" } } @else { a href=(here("unit", Some("bit"))) { "Bits" } }
             noscript { span { "Without script the page reloads by hand." } }
-        }
-    }
-}
-
-/// The form that filters a view.
-pub(super) fn filter(page: &Page<'_>) -> Markup {
-    let query = page.query;
-    let hidden = |key: &str, value: &str| html! { input type="hidden" name=(key) value=(value); };
-    html! {
-        form.filter method="get" action=(page.view.path()) role="search" {
-            label { span.sr { "Workloads" }
-                input type="search" name="workload" value=(query.workload) placeholder="workload, e.g. shop/* -prom";
-            }
-            label { "State "
-                select name="verdict" {
-                    option value="" { "all" }
-                    @for state in State::ALL {
-                        option value=(state.label()) selected[query.states == [state]] { (state.label()) }
-                    }
-                }
-            }
-            label { input type="checkbox" name="problems" value="1" checked[query.problems]; " Problems only" }
-            @for namespace in &query.namespaces { (hidden("ns", namespace)) }
-            @for protocol in &query.protocols { (hidden("proto", protocol)) }
-            @for kind in &query.kinds { (hidden("kind", kind.label())) }
-            @if query.bits { (hidden("unit", "bit")) }
-            @match query.theme { Theme::Auto => {}, Theme::Light => (hidden("theme", "light")), Theme::Dark => (hidden("theme", "dark")) }
-            @match query.window.as_secs() { 10 => (hidden("window", "10s")), 300 => (hidden("window", "5m")), _ => {} }
-            button type="submit" { "Apply" }
-            @if query.is_filtered() { a href=(page.view.path()) { "Remove the filter" } }
         }
     }
 }

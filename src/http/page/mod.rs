@@ -9,6 +9,7 @@ mod assets;
 mod changes;
 mod chart;
 mod empty;
+mod filter;
 mod frame;
 mod map;
 mod overview;

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::view::{Page, View};
-use super::{changes, chart, empty, frame, map, pairs, text};
+use super::{changes, chart, empty, filter, map, pairs, text};
 use crate::http::api::{ratio, wanted_pairs};
 use crate::http::ledger;
 use crate::readings::{Attention, Measure, PairRow, State, Trend};
@@ -40,7 +40,7 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
                 span.fill {}
                 (switch(page))
             }
-            (frame::filter(page))
+            (filter::form(page))
             @if shown.is_empty() {
                 (empty::table(page, &TRAFFIC, node.cached.reading.pairs.len(), "No pod has talked yet"))
             } @else {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::empty::{self, Metric};
 use super::view::{Page, View};
-use super::{chart, frame, pair, text};
+use super::{chart, filter, pair, text};
 use crate::http::api::{ratio, wanted_pairs};
 use crate::readings::{Counted, Measure, PairRow};
 
@@ -24,7 +24,7 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
     html! {
         section.card id="pairs" data-live {
             h1 { "Pairs " small { (rows.len()) @if query.is_filtered() { " of " (all) } } }
-            (frame::filter(page))
+            (filter::form(page))
             @if rows.is_empty() { (empty::table(page, &TRAFFIC, all, "No pod has talked yet")) }
             @else {
                 @if shown.len() > 25 { a.skip href="#below" { "Skip the table" } }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::empty::{self, Metric};
 use super::view::Page;
-use super::{chart, frame, text};
+use super::{chart, filter, text};
 use crate::http::api::{ratio, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
 use crate::readings::{Counted, Measure, Outcome, PairRow, State};
 
@@ -28,7 +28,7 @@ impl<T> Table<'_, T> {
         html! {
             section.card id=(self.id) data-live {
                 h1 { (self.title) " " small { (self.rows.len()) @if self.rows.len() != self.all { " of " (self.all) } } }
-                (frame::filter(page))
+                (filter::form(page))
                 @if self.rows.is_empty() { (empty::table(page, &self.metric, self.all, self.nothing)) }
                 @else {
                     @if self.rows.len() > 25 { a.skip href="#below" { "Skip the table" } }
@@ -166,7 +166,7 @@ pub(super) fn dns(page: &Page<'_>) -> Markup {
     table.markup(page, |row| {
         html! {
             td { @match &row.name { Some(name) => bdi { (text::visible(name)) }, None => span.muted { "without option query" } } }
-            td { @if row.is_error { (text::symbol(State::Failing)) " " } (text::visible(&row.code)) }
+            td { @if row.is_error { (text::symbol(State::Failing)) " " } (text::visible(&row.code)) @if row.is_try { " " span.muted { "tried in a search path" } } }
             td { (text::pair(&row.from, &row.to, true)) }
             td.num { (text::per_second(reading.rate(row.count))) }
             td.num { (text::total(row.count.total)) }
