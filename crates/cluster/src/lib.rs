@@ -59,6 +59,7 @@ mod trim;
 pub mod types;
 pub mod view;
 mod workload;
+mod workload_pods;
 
 pub use cache::Cache;
 use change::Change;

@@ -1,81 +1,12 @@
 //! Finds the pods of a workload, and the services in front of pods.
-//!
-//! The pods of each workload are grouped when a workload is first asked for, which goes through all
-//! pods; afterwards each change of a pod is applied to its group. The groups are as large as some
-//! tenth of the pods, so they are freed once nothing asks.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use dashmap::DashMap;
 use webb_index::ObjectKey;
 
 use super::Cache;
-use super::store::lock;
-use super::stored_pod::{Profile, StoredPod};
-
-/// Pods by workload, as `namespace/name`; none while nothing asks for them.
-#[derive(Debug, Default)]
-pub(super) struct WorkloadPods(Mutex<Option<Groups>>);
-
-#[derive(Debug, Default)]
-struct Groups {
-    pods: HashMap<String, BTreeSet<Arc<ObjectKey>>>,
-}
-
-impl WorkloadPods {
-    /// Applies a change of a pod that `pods` has already: its state before and now.
-    pub(super) fn track(&self, key: &Arc<ObjectKey>, before: Option<&Profile>, now: Option<&Profile>) {
-        let mut groups = lock(&self.0);
-        let Some(groups) = groups.as_mut() else { return };
-        let (before, now) = (before.and_then(|of| group(key, of)), now.and_then(|of| group(key, of)));
-        if before != now
-            && let Some(before) = before
-        {
-            groups.remove(&before, key);
-        }
-        if let Some(now) = now {
-            groups.pods.entry(now).or_default().insert(Arc::clone(key));
-        }
-    }
-
-    /// Calls `read` with the pods of a workload, sorted by name.
-    fn read<T>(
-        &self,
-        pods: &DashMap<Arc<ObjectKey>, StoredPod>,
-        workload: &str,
-        read: impl FnOnce(Option<&BTreeSet<Arc<ObjectKey>>>) -> T,
-    ) -> T {
-        // Changes wait for the lock, and are in `pods` before: none is missed.
-        let mut groups = lock(&self.0);
-        let groups = groups.get_or_insert_with(|| {
-            let mut groups = Groups::default();
-            for pod in pods {
-                if let Some(group) = group(pod.key(), &pod.profile) {
-                    groups.pods.entry(group).or_default().insert(Arc::clone(pod.key()));
-                }
-            }
-            groups
-        });
-        read(groups.pods.get(workload))
-    }
-}
-
-impl Groups {
-    fn remove(&mut self, group: &str, key: &Arc<ObjectKey>) {
-        let Some(pods) = self.pods.get_mut(group) else { return };
-        pods.remove(key);
-        if pods.is_empty() {
-            self.pods.remove(group);
-        }
-    }
-}
-
-/// The group of a pod; none without a workload.
-fn group(key: &ObjectKey, of: &Profile) -> Option<String> {
-    of.workload.as_ref().map(|workload| format!("{}/{}", key.namespace, workload.name))
-}
 
 impl Cache {
     /// The pods of a name, which is a pod's or a workload's behind its namespace: their number, and
@@ -96,7 +27,7 @@ impl Cache {
 
     /// Frees what [`Cache::pods_of`] needs; the next call makes it anew.
     pub fn forget_workloads(&self) {
-        *lock(&self.store.workload_pods.0) = None;
+        self.store.workload_pods.forget();
     }
 
     /// The services with one of these addresses behind them, sorted, where their EndpointSlices are
@@ -154,7 +85,7 @@ mod tests {
     fn all_pods_are_read_once() {
         let cache = Cache::new(CacheSettings::default());
         put(&cache, "x-1", Some("x"));
-        assert!(lock(&cache.store.workload_pods.0).is_none(), "nothing has asked");
+        assert_eq!(cache.store.workload_pods.len(), None, "nothing has asked");
         assert_eq!(names(&cache, "a/x", 1).0, 1);
         // What is put here beside the cache is seen by a reading of all pods alone.
         let stored = cache.store.pods.get(&key("x-1")).unwrap().value().clone();
@@ -181,8 +112,8 @@ mod tests {
             }
             let all = || ["a/2", "a/3"].map(|name| names(&cache, name, 12));
             let kept = all();
-            let groups = lock(&cache.store.workload_pods.0).as_ref().unwrap().pods.len();
-            prop_assert_eq!(groups, kept.iter().filter(|(count, _)| *count > 0).count(), "an empty group is removed");
+            let groups = kept.iter().filter(|(count, _)| *count > 0).count();
+            prop_assert_eq!(cache.store.workload_pods.len(), Some(groups), "an empty group is removed");
             cache.forget_workloads();
             prop_assert_eq!(kept, all());
         }

@@ -16,9 +16,9 @@ use webb_index::policy::{Effect, PolicyRevision, VerdictExclusions};
 use super::change::Change;
 use super::local_pods::LocalPods;
 use super::other::Others;
-use super::pods_of::WorkloadPods;
 use super::recent::{ObjectEvent, RecentChanges};
 use super::stored_pod::StoredPod;
+use super::workload_pods::WorkloadPods;
 use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
 
 /// CacheSettings of the cache: the node and cluster that it runs in.

@@ -17,7 +17,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 pub(super) use rows::{limits, ratio, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
 use serde_json::{Value, json};
-use sort::Sorted;
+pub(super) use sort::{Sorted, sort};
 pub(super) use time::rfc3339;
 
 use super::ledger;

@@ -11,6 +11,7 @@ mod chart;
 mod empty;
 mod filter;
 mod frame;
+mod heading;
 mod map;
 mod overview;
 mod pair;

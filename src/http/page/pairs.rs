@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::empty::{self, Metric};
+use super::heading::heading;
 use super::view::{Page, View};
 use super::{chart, filter, pair, text};
 use crate::http::api::{ratio, wanted_pairs};
@@ -62,23 +63,16 @@ pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
     let Page { node, query, view, .. } = page;
     let reading = &node.cached.reading;
     let sorts = *view == View::Pairs;
+    let key = |key: &'static str| if sorts { key } else { "" };
     html! {
         div.scroll tabindex="0" role="region" aria-label="Pairs" {
             table {
                 caption.sr { "Pairs, those with a problem first, then by bytes" }
                 thead { tr {
-                    th scope="col" { "From, to" }
-                    th scope="col" { "State" }
+                    (heading(page, key("from"), "From, to", false))
+                    (heading(page, key("state"), "State", false))
                     th.wide scope="col" { "Protocol" }
-                    @for (key, name) in COLUMNS {
-                        @let sorted = query.sort.as_ref().filter(|(column, _)| sorts && column == key).map(|(_, descends)| *descends);
-                        th.num scope="col" aria-sort=[sorted.map(|descends| if descends { "descending" } else { "ascending" })] {
-                            @if sorts {
-                                @let next = if sorted == Some(true) { key.to_owned() } else { format!("-{key}") };
-                                a href={ "/pairs" (query.with("sort", Some(&next))) } { (name) }
-                            } @else { (name) }
-                        }
-                    }
+                    @for (of, name) in COLUMNS { (heading(page, key(of), name, true)) }
                     th.wide scope="col" { "15 min" }
                     @if sorts { th scope="col" { span.sr { "More" } } }
                 } }

@@ -3,9 +3,11 @@
 use maud::{Markup, html};
 
 use super::empty::{self, Metric};
+use super::heading::heading;
 use super::view::Page;
 use super::{chart, filter, text};
-use crate::http::api::{ratio, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
+use crate::http::api::{Sorted, ratio, sort, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
+use crate::http::query::Query;
 use crate::readings::{Counted, Measure, Outcome, PairRow, State};
 
 /// Rows that a view shows at most; the API pages through all.
@@ -19,8 +21,8 @@ struct Table<'a, T> {
     nothing: &'a str,
     rows: Vec<T>,
     all: usize,
-    /// Headings; true for numbers.
-    columns: &'a [(&'a str, bool)],
+    /// What each column sorts by, its heading, and true for numbers.
+    columns: &'a [(&'a str, &'a str, bool)],
 }
 
 impl<T> Table<'_, T> {
@@ -34,8 +36,8 @@ impl<T> Table<'_, T> {
                     @if self.rows.len() > 25 { a.skip href="#below" { "Skip the table" } }
                     div.scroll tabindex="0" role="region" aria-label=(self.title) {
                         table {
-                            caption.sr { (self.title) ", the most serious first" }
-                            thead { tr { @for (name, is_number) in self.columns { th.num[*is_number] scope="col" { (name) } } } }
+                            caption.sr { (self.title) @if page.query.sort.is_none() { ", the most serious first" } }
+                            thead { tr { @for (key, name, is_number) in self.columns { (heading(page, key, name, *is_number)) } } }
                             tbody { @for row in self.rows.iter().take(ROWS) { tr { (cells(row)) } } }
                         }
                     }
@@ -51,6 +53,13 @@ impl<T> Table<'_, T> {
     }
 }
 
+/// Rows in the order that a query wants, or in their own.
+fn sorted<'a, T: Sorted>(rows: impl Iterator<Item = &'a T>, query: &Query) -> Vec<&'a T> {
+    let mut rows: Vec<&T> = rows.collect();
+    let _noted_by_the_api = sort(&mut rows, query);
+    rows
+}
+
 /// What is dropped, denied, or passes though it is forbidden.
 pub(super) fn drops(page: &Page<'_>) -> Markup {
     let Page { node, query, .. } = page;
@@ -60,15 +69,15 @@ pub(super) fn drops(page: &Page<'_>) -> Markup {
         title: "Drops",
         metric: Metric { name: "drop", or: "policy", measure: Measure::Drop, what: "Drops are" },
         nothing: "No packet was dropped",
-        rows: wanted_drops(node, query).collect(),
+        rows: sorted(wanted_drops(node, query), query),
         all: reading.drops.len(),
         columns: &[
-            ("From, to", false),
-            ("State", false),
-            ("Reason", false),
-            ("Rate", true),
-            ("In all", true),
-            ("Since", true),
+            ("from", "From, to", false),
+            ("state", "State", false),
+            ("why", "Reason", false),
+            ("rate", "Rate", true),
+            ("total", "In all", true),
+            ("since", "Since", true),
         ],
     };
     table.markup(page, |row| {
@@ -104,16 +113,16 @@ pub(super) fn connections(page: &Page<'_>) -> Markup {
         rows,
         all: reading.pairs.iter().filter(|row| row.connections.is_some()).count(),
         columns: &[
-            ("From, to", false),
-            ("State", false),
-            ("Opened", true),
-            ("Open", true),
-            ("Failed", true),
-            ("Outcome", false),
-            ("Handshake", false),
-            ("p50", true),
-            ("p95", true),
-            ("Sent again", true),
+            ("from", "From, to", false),
+            ("state", "State", false),
+            ("opened", "Opened", true),
+            ("open", "Open", true),
+            ("failed", "Failed", true),
+            ("", "Outcome", false),
+            ("", "Handshake", false),
+            ("p50", "p50", true),
+            ("p95", "p95", true),
+            ("again", "Sent again", true),
         ],
     };
     table.markup(page, |row| {
@@ -152,15 +161,15 @@ pub(super) fn dns(page: &Page<'_>) -> Markup {
         title: "DNS",
         metric: Metric { name: "dns:query", or: "dns", measure: Measure::DnsAnswer, what: "DNS is" },
         nothing: "No answer was seen yet",
-        rows: wanted_answers(node, query).collect(),
+        rows: sorted(wanted_answers(node, query), query),
         all: reading.answers.len(),
         columns: &[
-            ("Name", false),
-            ("Answer", false),
-            ("Asked by, answered by", false),
-            ("Rate", true),
-            ("In all", true),
-            ("Since", true),
+            ("name", "Name", false),
+            ("answer", "Answer", false),
+            ("from", "Asked by, answered by", false),
+            ("rate", "Rate", true),
+            ("total", "In all", true),
+            ("since", "Since", true),
         ],
     };
     table.markup(page, |row| {
@@ -184,18 +193,18 @@ pub(super) fn http(page: &Page<'_>) -> Markup {
         title: "HTTP",
         metric: Metric { name: "httpV2", or: "http", measure: Measure::HttpRequest, what: "HTTP is" },
         nothing: "No request was seen yet",
-        rows: wanted_http(node, query).collect(),
+        rows: sorted(wanted_http(node, query), query),
         all: reading.http.len(),
         columns: &[
-            ("From, to", false),
-            ("Requests", true),
-            ("Status", false),
-            ("4xx", true),
-            ("5xx", true),
-            ("p50", true),
-            ("p95", true),
-            ("p99", true),
-            ("Reporter", false),
+            ("from", "From, to", false),
+            ("rate", "Requests", true),
+            ("", "Status", false),
+            ("4xx", "4xx", true),
+            ("5xx", "5xx", true),
+            ("p50", "p50", true),
+            ("p95", "p95", true),
+            ("p99", "p99", true),
+            ("side", "Reporter", false),
         ],
     };
     table.markup(page, |row| {
