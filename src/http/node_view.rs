@@ -139,7 +139,9 @@ impl ViewCache {
                 let Some(views) = views.upgrade() else { return };
                 views.readings.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 if views.scrape.release_samples() {
-                    views.agent.names.iter().for_each(|names| names.cache.forget_workloads());
+                    if let Some(names) = &views.agent.names {
+                        names.cache.forget_workloads();
+                    }
                     *lock(&views.history) = History::new(views.agent.slow);
                     return;
                 }

@@ -74,7 +74,9 @@ mod tests {
 
     fn asked(names: &[(&'static str, bool)]) -> AskedNames<'static> {
         let mut asked = AskedNames::default();
-        names.iter().for_each(|(name, is_found)| asked.add(name, *is_found));
+        for (name, is_found) in names {
+            asked.add(name, *is_found);
+        }
         asked
     }
 

@@ -76,6 +76,13 @@ impl Series {
         !self.is_try && !matches!(self.labels.get("rcode"), "No Error" | "")
     }
 
+    /// The name that it counts answers to, and the two ends.
+    fn asked(&self) -> Option<(*const Pair, &str)> {
+        let name = self.labels.get("query");
+        let pair = self.pair.as_ref().filter(|_| self.measure == Measure::DnsAnswer && !name.is_empty())?;
+        Some((Arc::as_ptr(pair), name))
+    }
+
     /// True if its responses are counted by status.
     pub(super) fn has_status(&self) -> bool {
         !self.labels.get("status").is_empty()
@@ -159,24 +166,21 @@ impl Known {
         if !std::mem::take(&mut self.shared.has_new_names) {
             return;
         }
-        fn name(series: &Series) -> Option<(*const Pair, &str)> {
-            let name = series.labels.get("query");
-            let pair = series.pair.as_ref().filter(|_| series.measure == Measure::DnsAnswer && !name.is_empty())?;
-            Some((Arc::as_ptr(pair), name))
-        }
         let mut asked: HashMap<*const Pair, AskedNames<'_>, RandomState> = HashMap::default();
         for series in self.by_hash.values() {
-            if let Some((pair, name)) = name(series) {
+            if let Some((pair, name)) = series.asked() {
                 asked.entry(pair).or_default().add(name, series.labels.get("rcode") == "No Error");
             }
         }
         let is_try = |series: &Series| {
-            let asked = name(series).and_then(|(pair, name)| Some((asked.get(&pair)?, name)));
+            let asked = series.asked().and_then(|(pair, name)| Some((asked.get(&pair)?, name)));
             series.labels.get("rcode") == NO_SUCH_NAME && asked.is_some_and(|(asked, name)| asked.is_try(name))
         };
         let tries = self.by_hash.iter().filter(|(_, series)| is_try(series)).map(|(hash, _)| *hash);
         let tries: HashSet<u64, RandomState> = tries.collect();
-        self.by_hash.iter_mut().for_each(|(hash, series)| series.is_try = tries.contains(hash));
+        for (hash, series) in &mut self.by_hash {
+            series.is_try = tries.contains(hash);
+        }
     }
 
     /// Their number.

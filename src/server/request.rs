@@ -35,7 +35,9 @@ pub(super) async fn handle(
     component.beat();
     let guard = request.conn_data::<Arc<Connection>>().map(|connection| RequestGuard::new(Arc::clone(connection)));
     if is_endless(&request) {
-        guard.iter().for_each(|guard| guard.0.refuses_body());
+        if let Some(guard) = &guard {
+            guard.0.refuses_body();
+        }
         return Err(ErrorBadRequest("neither CONNECT nor a WebSocket is served here\n"));
     }
     let body = timeout(connections.limits().body, body(request.take_payload())).await;
