@@ -6,6 +6,7 @@
 
 mod check_endpoint;
 mod generated;
+mod names;
 mod observe;
 mod share_directory;
 mod top;
@@ -213,6 +214,9 @@ pub enum Command {
     /// Serve metrics of the whole cluster, as one of several replicas of which one leads
     #[command(after_help = OPERATOR_HELP)]
     Operator(OperatorArgs),
+    /// Tell agents which pods have the addresses that they meet, in a large cluster
+    #[command(after_help = names::HELP)]
+    Names(NamesArgs),
     /// Report what this kernel and these privileges allow
     #[command(after_help = PROBE_HELP)]
     Probe(ProbeArgs),
@@ -318,6 +322,33 @@ pub struct OperatorArgs {
 }
 
 impl OperatorArgs {
+    /// Layers of the settings, as [`RunArgs::layers`].
+    pub fn layers(&self, environment: Environment) -> Layers {
+        let Self { config, admin_listen, kubeconfig, log } = self.clone();
+        RunArgs { config, admin_listen, kubeconfig, log, ..RunArgs::default() }.layers(environment)
+    }
+}
+
+/// `webb names`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NamesArgs {
+    /// Configuration file; the keys `names`, `names_tls`, `cluster_name`, `kubeconfig`,
+    /// `metrics_listen`, `admin_listen`, `admin`, `privileges`, `shutdown`, `supervision` and `log`
+    /// count
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+    /// How to reach the API server; found by itself unless given
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// Log level, or directives such as `info,webb_cluster=debug`; info unless configured
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+impl NamesArgs {
     /// Layers of the settings, as [`RunArgs::layers`].
     pub fn layers(&self, environment: Environment) -> Layers {
         let Self { config, admin_listen, kubeconfig, log } = self.clone();

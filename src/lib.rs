@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod privileges;
 pub mod readings;
 pub mod records;
+pub mod relay_metrics;
 pub mod reloads;
 pub mod selfmetrics;
 pub mod server;

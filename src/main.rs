@@ -4,25 +4,26 @@ use std::fs::DirBuilder;
 use std::io::{ErrorKind, Write};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_appender::non_blocking::WorkerGuard;
-use webb::app::{self, Metrics, OperatorPlan, Plan, Signals};
+use webb::app::{self, Metrics, OperatorPlan, Plan, Signals, StartError};
 use webb::bpf_loader::{self, Loader};
-use webb::cli::{Cli, Command, Exit, OperatorArgs, RunArgs, completions, environment, manual};
+use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment, manual};
 use webb::exports::of_settings;
 use webb::logging::{self, Format, Log};
 use webb::output::UntilClosed;
-use webb::privileges::{self, Confinement, Privileges};
-use webb_settings::{Attach, LogFormat, Resolved};
+use webb::privileges::{self, Confinement, Needs, Privileges};
+use webb_settings::{Attach, Layers, LogFormat, Resolved, Settings};
 
 /// Threads that the agent has at least, with a metric or two; it does not start with fewer.
 const MIN_THREADS: usize = 24;
 
-/// Threads that an operator has at least.
+/// Threads that an operator or a names relay has at least.
 const MIN_OPERATOR_THREADS: usize = 12;
 
 /// Allocator of the program: free memory goes back to the system within a second, also from the
@@ -44,7 +45,13 @@ fn run_command(command: &Command) -> Exit {
     let out = &mut std::io::stdout().lock();
     let verdict = match command {
         Command::Run(arguments) => return run(arguments),
-        Command::Operator(arguments) => return operator(arguments),
+        Command::Operator(arguments) => {
+            let layers = arguments.layers(environment());
+            return without_programs(&layers, app::needs_of_operator, app::run_operator);
+        }
+        Command::Names(arguments) => {
+            return without_programs(&arguments.layers(environment()), app::needs_of_names, app::run_names);
+        }
         Command::Probe(arguments) => app::probe(arguments.json, &mut UntilClosed(&mut *out)),
         Command::CheckConfig(arguments) => {
             arguments.run(&app::check, &app::send_heartbeats, &mut UntilClosed(&mut *out))
@@ -93,8 +100,13 @@ fn run(arguments: &RunArgs) -> Exit {
     system.block_on(run_until_asked(arguments.clone(), loader, privileges))
 }
 
-/// Runs an operator. It is given neither the thread that loads programs nor a capability.
-fn operator(arguments: &OperatorArgs) -> Exit {
+/// Runs an operator or a names relay. It is given neither the thread that loads programs nor a
+/// capability.
+fn without_programs(
+    layers: &Layers,
+    needs: fn(&Settings, Option<&Path>) -> Needs,
+    run: impl AsyncFnOnce(OperatorPlan, Signals) -> Result<Exit, StartError>,
+) -> Exit {
     if let Err(error) = have_threads(MIN_OPERATOR_THREADS) {
         eprintln!("cannot start: this user may have too few threads: {error}");
         return Exit::Kernel;
@@ -104,7 +116,7 @@ fn operator(arguments: &OperatorArgs) -> Exit {
         eprintln!("cannot start: capabilities cannot be given up: {error}");
         return Exit::Kernel;
     }
-    let (plan, _writer) = match plan_operator(arguments, privileges) {
+    let (plan, _writer) = match plan_operator(layers, needs, privileges) {
         Ok(planned) => planned,
         Err(why) => {
             eprintln!("{why}");
@@ -122,7 +134,7 @@ fn operator(arguments: &OperatorArgs) -> Exit {
                 return Exit::Kernel;
             }
         };
-        match app::run_operator(plan, signals).await {
+        match run(plan, signals).await {
             Ok(exit) => exit,
             Err(error) => {
                 tracing::error!("{error}");
@@ -132,12 +144,15 @@ fn operator(arguments: &OperatorArgs) -> Exit {
     })
 }
 
-/// Everything that can be wrong with an operator's configuration, before anything starts.
-fn plan_operator(arguments: &OperatorArgs, privileges: Privileges) -> Result<(OperatorPlan, WorkerGuard), String> {
-    let layers = arguments.layers(environment());
+/// Everything that can be wrong with its configuration, before anything starts.
+fn plan_operator(
+    layers: &Layers,
+    needs: fn(&Settings, Option<&Path>) -> Needs,
+    privileges: Privileges,
+) -> Result<(OperatorPlan, WorkerGuard), String> {
     let resolved = layers.load().map_err(|problems| problems.to_string())?;
     let wanted = (resolved.settings.privileges.landlock, resolved.settings.privileges.seccomp);
-    let mut confinement = Confinement::new(&app::needs_of_operator(&resolved.settings, layers.file.as_deref()), wanted);
+    let mut confinement = Confinement::new(&needs(&resolved.settings, layers.file.as_deref()), wanted);
     confinement.enforce_landlock();
     let log = start_log(&resolved)?;
     Ok((OperatorPlan { resolved, log: log.control, privileges, confinement }, log.writer))

@@ -6,6 +6,9 @@
 //! the counters. Kept in the `prometheus` crate's registry, which these few dozen series suit well
 //! (the thousands of Hubble series have their own table).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use prometheus::Registry;
@@ -286,6 +289,33 @@ defs! {
         "Failed attempts to list or watch objects of another cluster";
     MESH_OVERLAPS: gauge "webb_mesh_overlapping_addresses" ["cluster", "other"]
         "Addresses that objects of two clusters claim: this cluster has its own, and what two others claim has no name";
+    RELAY_CONNECTED: gauge "webb_cluster_relay_connected" []
+        "1 while a names relay answers, else 0: the last answers stay, and pods of other nodes that are met meanwhile are reserved:unknown. Absent without cluster_relay, as all of webb_cluster_relay_*";
+
+    RELAY_DISCONNECTS: counter "webb_cluster_relay_disconnects_total" ["reason"]
+        "Ends of connections to a names relay, and failed attempts, by reason: those of webb_flow_source_disconnects_total, unavailable (its pods are not listed yet, or it stops), version (or another cluster), wrong_answer, too_many";
+
+    RELAY_ADDRESSES: gauge "webb_cluster_relay_addresses" ["state"]
+        "Addresses that this agent holds: named (a pod has them), unnamed (none has) and unanswered";
+
+    RELAY_STALE: gauge "webb_cluster_relay_stale_addresses" []
+        "Addresses with an answer of an earlier connection, which may be out of date";
+
+    RELAY_STALENESS: gauge "webb_cluster_relay_staleness_seconds" []
+        "Seconds since the relay was known to be up to date with the API server, which sends a bookmark about once a minute";
+
+    RELAY_EVICTED: counter "webb_cluster_relay_evicted_addresses_total" []
+        "Addresses that were released because this agent may hold no more: 32768 of pods, 4096 others";
+
+    RELAY_REFUSED: counter "webb_cluster_relay_refused_asks_total" []
+        "Asks that had no room on their way to the relay: the address is asked for again with a later flow";
+
+    RELAY_UNASKED: counter "webb_cluster_relay_unasked_entries_total" []
+        "Answers about addresses that are not held: released while they were on their way, or never asked for";
+
+    RELAY_ANSWERS: counter "webb_cluster_relay_answers_total" []
+        "Messages of the relay, those included that only say that it is there";
+
     CLUSTER_OTHER_POLICIES: gauge "webb_cluster_other_policies" ["group", "kind", "effect"]
         "Policies of kinds that are not evaluated, and in which direction (ingress, egress, both, none) they leave verdicts undecided; unknown for a kind without a rule";
     INTERNED_NAMES: gauge "webb_interned_names" []
@@ -441,55 +471,5 @@ impl SelfMetrics {
     /// All families with their values as they are now, sorted by name.
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Prometheus conventions hold for every name, and none is defined twice.
-    #[test]
-    fn names_follow_the_conventions() {
-        let mut names: Vec<_> = ALL.iter().map(|def| def.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), ALL.len());
-        for def in ALL {
-            // But for the names that are Hubble's.
-            let is_hubbles = ["grpc_server_", "hubble_"].iter().any(|begin| def.name.starts_with(begin));
-            assert!(is_hubbles || def.name.starts_with("webb_"), "{}", def.name);
-            assert_eq!(def.kind == FamilyType::Counter, def.name.ends_with("_total"), "{}", def.name);
-            assert!(!def.help.ends_with('.'), "{}", def.name);
-        }
-    }
-
-    /// CPU time has fractions: any work shows at once.
-    #[test]
-    fn cpu_time_is_fine_grained() {
-        let metrics = SelfMetrics::new().unwrap();
-        let cpu = || {
-            let families = metrics.gather();
-            let family = families.iter().find(|family| family.name() == "process_cpu_seconds_total").unwrap();
-            family.get_metric()[0].get_counter().get_value()
-        };
-        let (before, mut work) = (cpu(), 1_u64);
-        for number in 0..1_000_000_u64 {
-            work = std::hint::black_box(work.wrapping_mul(number | 1));
-        }
-        let spent = cpu() - before;
-        assert!(spent > 0.0 && spent.fract() > 0.0, "{spent} {work}");
-    }
-
-    /// Rows that a source adds are exposed by each scrape.
-    #[test]
-    fn sources_are_read_at_each_look() {
-        let metrics = SelfMetrics::new().unwrap();
-        metrics
-            .add(&[&LEDGER_PACKETS], Box::new(|rows| rows.add(&LEDGER_PACKETS, &["to-pod", "reported"], 7)))
-            .unwrap();
-        let families = metrics.gather();
-        let family = families.iter().find(|family| family.name() == LEDGER_PACKETS.name).unwrap();
-        assert!((family.get_metric()[0].get_counter().get_value() - 7.0).abs() < f64::EPSILON);
     }
 }

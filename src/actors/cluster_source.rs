@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use webb_cluster::kubernetes::{Access, WatchTimings};
 use webb_settings::{ClusterSource, Settings};
 
+use super::relay::RelaySettings;
+
 /// Settings that select the source of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
@@ -16,6 +18,8 @@ pub struct Sources {
     pub kubeconfig: Option<PathBuf>,
     /// Intervals and timeouts of the watches.
     pub timings: WatchTimings,
+    /// The names relay for pods of other nodes, if the API server is the source.
+    pub relay: Option<RelaySettings>,
 }
 
 /// A source.
@@ -49,6 +53,7 @@ impl From<&Settings> for Sources {
             manifest: settings.cluster_manifest.clone(),
             kubeconfig: settings.kubeconfig.clone(),
             timings: WatchTimings::default(),
+            relay: RelaySettings::of(settings),
         }
     }
 }
@@ -95,7 +100,7 @@ mod tests {
         let (file, config) = (PathBuf::from("m.yaml"), Access::Kubeconfig("k".into()));
         let choose = |source, manifest: bool, access: Option<&Access>| {
             let manifest = manifest.then(|| file.clone());
-            let sources = Sources { source, manifest, kubeconfig: None, timings: WatchTimings::default() };
+            let sources = Sources { source, manifest, ..Sources::from(&Settings::default()) };
             sources.choose_with(|| access.cloned(), false).0
         };
         let api = |access: &Access| ChosenSource::Kubernetes(access.clone());
@@ -118,7 +123,7 @@ mod tests {
     #[test]
     fn a_pod_without_a_token_is_told() {
         let choose = |source| {
-            let sources = Sources { source, manifest: None, kubeconfig: None, timings: WatchTimings::default() };
+            let sources = Sources { source, ..Sources::from(&Settings::default()) };
             sources.choose_with(|| None, true).0
         };
         for source in [ClusterSource::Auto, ClusterSource::Kubernetes] {

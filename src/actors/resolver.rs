@@ -5,6 +5,8 @@
 //! times a second, so a change is seen within 300 ms. The reader picks an index up between two
 //! batches. With the source gone or broken, the last one keeps serving.
 
+mod api;
+
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -15,16 +17,17 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
-use tokio::time::sleep;
-use webb_cluster::kubernetes::{self, Access, Status};
+use webb_cluster::kubernetes::Status;
 use webb_cluster::{Cache, Counts, Coverage, ManifestSource, Object, Progress, Report};
 use webb_flow::fault::{Component, State, inject};
 use webb_index::Index;
+use webb_names::Asks;
 
 use super::cluster_source::{ChosenSource, Sources};
 use super::deleted_pods::DeletedPods;
 use super::manifest_progress::{self, LoadTimer};
 use super::network::Network;
+use super::relay::RelayClient;
 use super::restart::Intensity;
 use super::thread_supervisor::{Failure, ThreadSupervisor};
 use crate::pipeline::{Command, Commands, Lifecycle};
@@ -38,12 +41,6 @@ const POLL_SHARE: u32 = 50;
 
 /// Interval of the thread's heartbeat and of its check for a stop.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Debounce: changes within this time go into one index.
-const DEBOUNCE: Duration = Duration::from_millis(20);
-
-/// Minimal time between two published indexes.
-const MIN_PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// State text until the names are complete for the first time.
 const NOT_READ_YET: &str = "names not read yet";
@@ -81,6 +78,8 @@ pub struct Resolver {
     /// True if the API server is the source; `watches` is then in use.
     watching: AtomicBool,
     watches: Status,
+    /// The names relay, if one names the pods of other nodes.
+    relay: Option<Arc<RelayClient>>,
     /// Last message about undecided verdicts.
     undecided: Mutex<String>,
     changed: Arc<Notify>,
@@ -105,8 +104,10 @@ impl Resolver {
         component: Arc<Component>,
         (reader, startup, changed): (Commands, Arc<Startup>, Arc<Notify>),
     ) -> Self {
+        let relay = sources.relay.clone().map(|settings| Arc::new(RelayClient::new(settings)));
         Self {
             cache,
+            relay,
             sources: Mutex::new(sources),
             turn: AtomicU64::new(0),
             index,
@@ -139,6 +140,16 @@ impl Resolver {
     /// Status of the watches; none if names come from elsewhere.
     pub fn watches(&self) -> Option<&Status> {
         self.watching.load(Relaxed).then_some(&self.watches)
+    }
+
+    /// The names relay, if one names the pods of other nodes.
+    pub fn relay(&self) -> Option<&Arc<RelayClient>> {
+        self.relay.as_ref()
+    }
+
+    /// Takes addresses that have no name yet, if a relay is asked for them.
+    pub fn asks(&self) -> Option<Asks> {
+        self.relay.as_ref().map(|relay| relay.asks().clone())
     }
 
     /// Cache of the cluster's objects.
@@ -276,7 +287,7 @@ impl Resolver {
     }
 
     fn publish(&self) {
-        if self.watches().is_some_and(Status::synced) {
+        if self.watches().is_some_and(Status::synced) && self.relay_is_known() {
             self.names_are_read();
         }
         self.cache.set_ready(self.read.load(Relaxed));
@@ -284,6 +295,12 @@ impl Resolver {
         self.deleted_pods().observe(&index, Instant::now());
         self.index.store(index);
         self.published.fetch_add(1, Relaxed);
+    }
+
+    /// True without a relay, or once it has said which networks are pods': an address elsewhere is
+    /// of the world.
+    fn relay_is_known(&self) -> bool {
+        self.relay.as_ref().is_none_or(|relay| relay.knows_networks())
     }
 
     fn network_changed(&self) -> bool {
@@ -424,72 +441,6 @@ impl Resolver {
             self.apply_network_changes();
             self.expire_deleted_pods();
             self.idle(lifecycle, turn, MANIFEST_POLL_INTERVAL, || self.network_changed());
-        }
-    }
-
-    /// All watches, the publishing and the housekeeping are one task, so that a panic in any of
-    /// them ends this run of the thread, and is caught and counted where every thread's is.
-    fn follow_api(&self, lifecycle: &Lifecycle, turn: u64, access: &Access, of: &Sources) -> Result<(), Failure> {
-        self.problems.store(0, Relaxed);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            tokio::select! {
-                never = kubernetes::follow(access, &of.timings, &self.cache, &self.watches, &self.changed) => match never {},
-                never = self.publish_changes() => match never {},
-                () = self.maintain(lifecycle, turn) => {}
-            }
-        });
-        // A credential plugin or a name server that hangs must not keep us.
-        runtime.shutdown_background();
-        Ok(())
-    }
-
-    async fn publish_changes(&self) -> std::convert::Infallible {
-        loop {
-            self.changed.notified().await;
-            sleep(DEBOUNCE).await;
-            let began = Instant::now();
-            self.publish();
-            let took = began.elapsed();
-            if self.watches.complete() && !self.complete.swap(true, Relaxed) {
-                let addresses = self.index.load().addresses();
-                tracing::info!(pods = self.cache.counts().pods, addresses, "names are complete");
-            }
-            // Where indexes are expensive, most of the thread's time is still for reading.
-            sleep(MIN_PUBLISH_INTERVAL.saturating_sub(DEBOUNCE).max(took * 4)).await;
-        }
-    }
-
-    async fn maintain(&self, lifecycle: &Lifecycle, turn: u64) {
-        let began = Instant::now();
-        let mut reported = None;
-        while self.goes_on(lifecycle, turn) {
-            inject::point("resolver");
-            lifecycle.beat();
-            let mut complaint = self.watches.complaint();
-            if !self.watches.synced() {
-                let (synced, kinds) = self.watches.progress();
-                complaint = format!("{NOT_READ_YET}: {synced} of {kinds} kinds; {complaint}");
-            }
-            let name = self.watches.synced().then(|| self.name_complaint()).flatten();
-            if let Some(text) = name.as_ref().filter(|text| reported.as_ref() != Some(*text)) {
-                tracing::warn!("{text}");
-            }
-            reported.clone_from(&name);
-            if let Some(text) = name {
-                complaint = if complaint.is_empty() { text } else { format!("{text}; {complaint}") };
-            }
-            let is_early = !self.watches.synced() && began.elapsed() < INITIAL_SYNC_TIMEOUT;
-            let amiss = if is_early { State::Starting } else { State::Degraded };
-            let state = if complaint.is_empty() { State::Up } else { amiss };
-            self.report_state(state, complaint);
-            self.apply_network_changes();
-            self.check_coverage();
-            self.expire_deleted_pods();
-            tokio::select! {
-                () = sleep(HEALTH_INTERVAL) => {}
-                () = self.network.changed() => sleep(DEBOUNCE).await,
-            }
         }
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn parts(
     build(metrics, log.clone(), Arc::clone(confinement))?;
     self::names(metrics, Arc::clone(names), Arc::clone(index))?;
     watches(metrics, Arc::clone(names))?;
+    super::relay::metrics(metrics, names)?;
     watch.map_or(Ok(()), |watch| probes(metrics, Arc::clone(watch)))
 }
 

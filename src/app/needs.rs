@@ -69,6 +69,8 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
     for cluster in &settings.clusters {
         needs.add_server(&Access::Kubeconfig(cluster.kubeconfig.clone()));
     }
+    let relay = &settings.cluster_relay_tls;
+    needs.followed.extend([&relay.ca, &relay.certificate, &relay.key].into_iter().flatten().cloned());
     if let Some(path) = &settings.outputs_config {
         needs.add_outputs(path);
     }
@@ -92,6 +94,17 @@ pub fn needs_of_operator(settings: &Settings, file: Option<&Path>) -> Needs {
     if let Some(access) = Access::find(settings.kubeconfig.as_deref()) {
         needs.add_server(&access);
     }
+    needs
+}
+
+/// The files and ports of a names relay.
+pub fn needs_of_names(settings: &Settings, file: Option<&Path>) -> Needs {
+    let mut needs = needs_of_operator(settings, file);
+    let tls = &settings.names.tls;
+    needs.followed.extend([&tls.certificate, &tls.key, &tls.client_ca].into_iter().flatten().cloned());
+    needs.followed.extend(settings.admin.token_file.clone());
+    let addresses = [settings.names.listen, settings.metrics_listen, settings.admin_listen];
+    needs.ports = addresses.map(|address| address.port()).to_vec();
     needs
 }
 

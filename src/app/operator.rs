@@ -99,7 +99,8 @@ impl Operator {
     }
 }
 
-fn serve(parts: &Parts, name: &str, socket: TcpListener, routes: Routes) -> Addr<HttpActor> {
+/// Starts a listener without TLS.
+pub(super) fn serve(parts: &Parts, name: &str, socket: TcpListener, routes: Routes) -> Addr<HttpActor> {
     let connections = Arc::new(Connections::new(Limits::default()));
     let server = HttpActor::start(socket, routes, None, connections, parts.intensity(name));
     parts.directory.add(name, server.clone().recipient());
@@ -211,11 +212,11 @@ pub async fn run_operator(plan: OperatorPlan, mut signals: Signals) -> Result<Ex
 }
 
 /// Waits for a reason to end.
-async fn wait(signals: &mut Signals, escalated: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Exit {
+pub(super) async fn wait(signals: &mut Signals, escalated: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Exit {
     tokio::select! {
         () = signals.end() => Exit::Success,
         Some(component) = escalated.recv() => {
-            tracing::error!(%component, "failed too often; the operator ends so that it can be started afresh");
+            tracing::error!(%component, "failed too often; this process ends so that it can be started afresh");
             Exit::GaveUp
         }
     }

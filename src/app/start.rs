@@ -155,7 +155,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let Tracking { translations, heard, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
-    let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
+    let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait, names.asks());
     let state = state.with_layer7(inbox).with_connections(captures.then_some(capacity)).counting(wanted.drops.clone());
     let dissecting =
         layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), way_out), &lanes, &index);

@@ -24,9 +24,10 @@ use webb_decode::verdicts::Verdicts;
 use webb_flow::clock::Clock;
 use webb_flow::{Event, Flow, L4, Reply, Verdict};
 use webb_index::Index;
+use webb_names::Asks;
 
 use super::pending_queries::{PendingQueries, PendingQuery};
-use super::unnamed::{Unnamed, is_unnamed};
+use super::unnamed::{Unnamed, is_unnamed, is_unnamed_address};
 use super::{BATCH, Batch, Counters};
 use crate::records::Waker;
 
@@ -136,6 +137,11 @@ impl DeferredFlows {
             wanted: false,
             followed: false,
         }
+    }
+
+    /// Has a relay asked for the names that are waited for.
+    pub(super) fn set_asks(&mut self, asks: Option<Asks>) {
+        self.unnamed.set_asks(asks);
     }
 
     /// True if no flow waits.
@@ -266,7 +272,7 @@ impl DeferredFlows {
         // none will come.
         if !is_unnamed(&flow) || !room.index.awaits_names() {
             self.take_named(flow, why, room, now);
-        } else if let Some(flow) = self.unnamed.hold(flow, why, self.now_ns) {
+        } else if let Some(flow) = self.unnamed.hold(flow, why, None, self.now_ns) {
             self.take_named(flow, why, room, now);
         }
     }
@@ -275,7 +281,11 @@ impl DeferredFlows {
     fn take_named(&mut self, mut flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
         let mut backend = None;
         if why.front {
+            let unresolved = flow;
             let found = lookup(&mut flow, &room.index, &self.table);
+            if self.waits_for_backend(unresolved, &flow, why, found.backend, &room.index) {
+                return;
+            }
             if found.may_resolve_later && self.followed && self.waiting.len() < MAX_WAITING {
                 self.waiting.push_back(Waiting { flow, why, since: now });
                 return;
@@ -288,6 +298,23 @@ impl DeferredFlows {
             backend = found.backend;
         }
         self.finish(flow, why, backend, room, now);
+    }
+
+    /// Has a flow wait for the name of the pod behind a Service, if a relay is asked for it.
+    /// Watches of all pods have it already.
+    fn waits_for_backend(
+        &mut self,
+        unresolved: Flow,
+        resolved: &Flow,
+        why: LookupReasons,
+        backend: Option<Peer>,
+        index: &Index,
+    ) -> bool {
+        let behind = backend.map(|(address, _)| address).filter(|address| self.unnamed.asks(*address));
+        match behind.filter(|address| index.awaits_names() && is_unnamed_address(index, *address, resolved)) {
+            Some(behind) => self.unnamed.hold(unresolved, why, Some(behind), self.now_ns).is_none(),
+            None => false,
+        }
     }
 
     /// Names a flow of layer 7. False if its translation may come yet, which is worth waiting for.

@@ -22,6 +22,7 @@ use webb_flow::abi::Record;
 use webb_flow::clock::Clock;
 use webb_flow::fault::{inject, panic_text};
 use webb_index::Index;
+use webb_names::Asks;
 
 use super::connection_events::ConnectionEvents;
 use super::counters::LookedUp;
@@ -118,11 +119,13 @@ impl ReaderState {
         Self(Mutex::new(kept))
     }
 
-    /// Has the first records wait in the rings for the first names, for `most` at most.
+    /// Has the first records wait in the rings for the first names, for `most` at most, and a relay
+    /// asked for names, if there is one.
     #[must_use]
-    pub fn waiting_for_names(self, most: Duration) -> Self {
+    pub fn waiting_for_names(self, most: Duration, asks: Option<Asks>) -> Self {
         let mut kept = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         kept.first_names = FirstNames::within(most);
+        kept.deferred.set_asks(asks);
         Self(Mutex::new(kept))
     }
 }

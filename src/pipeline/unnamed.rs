@@ -13,6 +13,7 @@ use webb_decode::expiring::Expiring;
 use webb_decode::{LookupReasons, name};
 use webb_flow::{Address, Flow, Sort};
 use webb_index::Index;
+use webb_names::Asks;
 
 /// Maximal wait of a flow for a name, in nanoseconds.
 const NAME_TIMEOUT_NS: u64 = 2_500_000_000;
@@ -40,6 +41,8 @@ struct Outcomes {
 struct Waiting {
     flow: Flow,
     why: LookupReasons,
+    /// The address of the pod behind a Service, if it has no name.
+    behind: Option<Address>,
     since_ns: u64,
 }
 
@@ -52,6 +55,8 @@ pub(super) struct Unnamed {
     newest: Weak<Index>,
     vain: Expiring<Address, ()>,
     outcomes: Outcomes,
+    /// Takes the addresses, if a relay is asked for names.
+    asks: Option<Asks>,
 }
 
 impl Default for Unnamed {
@@ -62,6 +67,7 @@ impl Default for Unnamed {
             newest: Weak::new(),
             vain: Expiring::new(MISS_TTL_NS, MAX_MISSES),
             outcomes: Outcomes::default(),
+            asks: None,
         }
     }
 }
@@ -79,6 +85,11 @@ pub(super) fn is_unnamed(flow: &Flow) -> bool {
     flow.source.sort() == Sort::Unnamed || flow.destination.sort() == Sort::Unnamed
 }
 
+/// True if an address had no name yet at the time of a flow.
+pub(super) fn is_unnamed_address(index: &Index, address: Address, flow: &Flow) -> bool {
+    index.find_at(address, flow.time_ns).sort() == Sort::Unnamed
+}
+
 impl Unnamed {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -87,6 +98,16 @@ impl Unnamed {
     /// Number of waiting flows.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Has a relay asked for the names that are waited for.
+    pub(super) fn set_asks(&mut self, asks: Option<Asks>) {
+        self.asks = asks;
+    }
+
+    /// True if a relay is asked, and was not asked for this address in vain.
+    pub(super) fn asks(&self, address: Address) -> bool {
+        self.asks.is_some() && self.vain.get(&address).is_none()
     }
 
     /// Begins a turn; called before [`Unnamed::next`].
@@ -98,9 +119,16 @@ impl Unnamed {
         }
     }
 
-    /// Has a flow wait; gives it back if that is not worth while.
-    pub(super) fn hold(&mut self, flow: Flow, why: LookupReasons, now_ns: u64) -> Option<Flow> {
-        if unnamed_ends(&flow).all(|address| self.vain.get(&address).is_some()) {
+    /// Has a flow wait; gives it back if that is not worth while. `behind`: the address of the pod
+    /// behind a Service, if it has no name either.
+    pub(super) fn hold(
+        &mut self,
+        flow: Flow,
+        why: LookupReasons,
+        behind: Option<Address>,
+        now_ns: u64,
+    ) -> Option<Flow> {
+        if unnamed_ends(&flow).chain(behind).all(|address| self.vain.get(&address).is_some()) {
             self.outcomes.unnamed += 1;
             return Some(flow);
         }
@@ -108,7 +136,10 @@ impl Unnamed {
             self.outcomes.queue_full += 1;
             return Some(flow);
         }
-        self.waiting.push_back(Waiting { flow, why, since_ns: now_ns });
+        if let Some(asks) = &self.asks {
+            unnamed_ends(&flow).chain(behind).for_each(|address| asks.ask(address.ip()));
+        }
+        self.waiting.push_back(Waiting { flow, why, behind, since_ns: now_ns });
         None
     }
 
@@ -123,12 +154,13 @@ impl Unnamed {
             let mut waiting = self.waiting.pop_front()?;
             self.left = self.left.saturating_sub(1);
             name(&mut waiting.flow, index);
-            if !is_unnamed(&waiting.flow) {
+            let behind = waiting.behind.filter(|address| is_unnamed_address(index, *address, &waiting.flow));
+            if !is_unnamed(&waiting.flow) && behind.is_none() {
                 self.outcomes.named += 1;
                 return Some((waiting.flow, waiting.why));
             }
             if over {
-                for address in unnamed_ends(&waiting.flow) {
+                for address in unnamed_ends(&waiting.flow).chain(behind) {
                     self.vain.insert(address, (), now_ns);
                 }
                 self.outcomes.unnamed += 1;

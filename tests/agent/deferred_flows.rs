@@ -27,6 +27,7 @@ use webb_index::policy::{Compiler, PolicyRevision};
 use webb_index::{
     Draft, Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies, ServicePort, ServiceSpec, Services,
 };
+use webb_names::{Asks, asks};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -223,6 +224,11 @@ struct Pipeline {
 }
 
 fn pipeline(followed: bool, verdicts: Asked) -> Pipeline {
+    pipeline_asking(followed, verdicts, None)
+}
+
+/// One that has a relay asked for names.
+fn pipeline_asking(followed: bool, verdicts: Asked, asks: Option<Asks>) -> Pipeline {
     let components = Components::default();
     let component = components.component("sink");
     component.set_state(State::Up, "");
@@ -254,7 +260,8 @@ fn pipeline(followed: bool, verdicts: Asked) -> Pipeline {
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([(NETFILTER, "NETFILTER_DROP")])))),
         decoder_fault: Box::new(|text| panic!("{text}")),
         counters: Arc::clone(&counters),
-        state: ReaderState::new(translations, Clock::by_hand(Arc::clone(&clock_ns))),
+        state: ReaderState::new(translations, Clock::by_hand(Arc::clone(&clock_ns)))
+            .waiting_for_names(Duration::ZERO, asks),
     };
     let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
     let lifecycles = Arc::clone(&lifecycle);
@@ -732,6 +739,47 @@ fn dropped_datagrams_are_asked_about() {
         assert_eq!(&*flows[0].reason.0.text(), reason);
         assert!(flows[1..].iter().all(|flow| ruling(&pipeline, flow).1 == Verdict::Dropped));
     }
+    pipeline.finish();
+}
+
+/// A relay is asked for an address without a name: of an end, and of the pod behind a Service,
+/// which no packet shows. The flow waits for it either way, and goes on without it after some
+/// seconds.
+#[test]
+fn a_relay_is_asked_for_names() {
+    let (asks, mut asked) = asks();
+    let pipeline = pipeline_asking(true, Asked::No, Some(asks));
+    pipeline.at(100);
+    let (behind, end) = ("10.0.3.7", "10.0.3.8");
+    let front = peer(SERVICE, 80);
+    let opened = Connection { source: peer(CLIENT, 4000), destination: front, protocol: L4::Tcp };
+    let arrived = Connection { destination: peer(behind, 8080), ..opened };
+    pipeline.tell(NatUpdate::Add(Translation { opened, arrived }));
+    pipeline.send([at(100, leaves((CLIENT, 4000), (SERVICE, 80))), at(100, enters((CLIENT, 1), (GUARDED, 80)))]);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[1], "a/guarded", "the other one waits");
+    assert_eq!(asked.blocking_recv(), Some(ip(behind).ip()));
+    pipeline.index.store(Arc::new(index_with(&[("late", behind)])));
+    assert_eq!(pipeline.names(&pipeline.take(1)[0]), ["a/client", "a/late", "", "a/web"]);
+
+    pipeline.send([at(100, leaves((CLIENT, 4001), (end, 80)))]);
+    assert_eq!(asked.blocking_recv(), Some(ip(end).ip()));
+    pipeline.at(103);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[1], "reserved:unknown");
+
+    // The same behind the Service: without an answer the Service alone is named, and at once from
+    // then on.
+    let opened = Connection { source: peer(CLIENT, 4002), ..opened };
+    pipeline.tell(NatUpdate::Add(Translation {
+        opened,
+        arrived: Connection { destination: peer("10.0.3.9", 8080), ..opened },
+    }));
+    pipeline.send([at(103, leaves((CLIENT, 4002), (SERVICE, 80)))]);
+    assert_eq!(asked.blocking_recv(), Some(ip("10.0.3.9").ip()));
+    pipeline.at(106);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0]), ["a/client", "reserved:unknown", "", "a/web"]);
+    pipeline.send([at(106, leaves((CLIENT, 4002), (SERVICE, 80)))]);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[3], "a/web");
+    assert!(asked.try_recv().is_err(), "it is not asked for again");
     pipeline.finish();
 }
 

@@ -21,6 +21,7 @@ mod kube_api;
 mod memory_ring;
 mod mesh;
 mod pipeline;
+mod relay;
 mod reload;
 mod resolver;
 mod rollups;

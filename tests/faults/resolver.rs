@@ -42,7 +42,7 @@ pub(crate) struct Resolver {
 }
 
 pub(crate) fn sources(kubeconfig: Option<PathBuf>) -> Sources {
-    Sources { source: ClusterSource::Kubernetes, manifest: None, kubeconfig, timings: timings() }
+    Sources { source: ClusterSource::Kubernetes, manifest: None, kubeconfig, timings: timings(), relay: None }
 }
 
 fn start(sources: Sources) -> Resolver {

@@ -1,5 +1,5 @@
-//! Operators as processes of their own, against the API server of the tests. Loopback only; neither
-//! root nor eBPF is needed.
+//! Operators and names relays as processes of their own, against the API server of the tests.
+//! Loopback only; neither root nor eBPF is needed.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,4 +14,5 @@ mod cluster;
 mod election;
 #[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]
 mod kube_api;
+mod names;
 mod replica;

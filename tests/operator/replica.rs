@@ -37,7 +37,7 @@ pub(crate) struct Replica {
 }
 
 /// An address that nothing listens on at this moment.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -81,10 +81,7 @@ impl Replica {
 
     /// Sends a request whose answer is read later.
     pub(crate) fn ask(&self, path: &str) -> std::io::Result<TcpStream> {
-        let mut stream = TcpStream::connect_timeout(&self.listen, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        Ok(stream)
+        send(self.listen, path)
     }
 
     /// Status and body of an answer; none if there is none.
@@ -114,6 +111,19 @@ impl Drop for Replica {
             println!("log of {}:\n{}", self.listen, self.log());
         }
     }
+}
+
+/// Sends a request whose answer is read later.
+fn send(to: SocketAddr, path: &str) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    Ok(stream)
+}
+
+/// Status and body of an answer; none if there is none.
+pub(crate) fn fetch(from: SocketAddr, path: &str) -> Option<(u16, String)> {
+    answer(send(from, path).ok()?)
 }
 
 /// Reads an answer to its end. None if there is none, or if it is not whole.

@@ -125,6 +125,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- end -}}
 {{- if and $v.webb.podMonitor.enabled (not $v.webb.hostPorts) }}webb.podMonitor.enabled needs a named port, and webb.hostPorts is false; use hubble.metrics.serviceMonitor{{ "\n" }}{{- end -}}
 {{- include "webb.operatorConflicts" . -}}
+{{- include "webb.namesRelayConflicts" . -}}
 {{- include "webb.flowConflicts" . -}}
 {{- $operatorMonitor := and (include "webb.operator" .) $v.operator.prometheus.serviceMonitor.enabled -}}
 {{- if and (or $monitor $agentMonitor $operatorMonitor $v.webb.podMonitor.enabled $v.webb.prometheusRule.enabled) (not $v.prometheus.serviceMonitor.trustCRDsExist) (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}{{ if $monitor }}hubble.metrics.serviceMonitor{{ else if $agentMonitor }}prometheus.serviceMonitor{{ else if $operatorMonitor }}operator.prometheus.serviceMonitor{{ else if $v.webb.podMonitor.enabled }}webb.podMonitor{{ else }}webb.prometheusRule{{ end }}.enabled needs the kinds of prometheus-operator (monitoring.coreos.com/v1), which this API server does not have; install them first, or set prometheus.serviceMonitor.trustCRDsExist if they are there{{ "\n" }}{{- end -}}

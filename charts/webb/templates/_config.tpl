@@ -14,6 +14,13 @@ agent_metrics:
   metrics: {{ splitList " " (include "webb.agentToggles" (dict "root" . "fits" true)) | compact | toJson }}
   all_maps: {{ $v.webb.agentMetrics.allMaps }}
 {{- end }}
+{{- if include "webb.namesRelay" . }}
+cluster_relay: "https://{{ include "webb.namesRelayHost" . }}:{{ int $v.webb.namesRelay.port }}"
+cluster_relay_tls:
+  ca: /etc/webb/names-relay-tls/ca.crt
+  certificate: /etc/webb/names-relay-tls/client.crt
+  key: /etc/webb/names-relay-tls/client.key
+{{- end }}
 {{- with include "webb.healthPort" . }}
 health:
   listen: "[::]:{{ . }}"

@@ -1,4 +1,4 @@
-{{- /* The certificates that the flows need, as a list: of (the values' path), secret, name, values. */ -}}
+{{- /* The certificates that the flows and the names relay need, as a list: of (the values' path), secret, name, values. */ -}}
 {{- define "webb.flowCertificates" -}}
 {{- $v := include "webb.values" . | fromJson -}}
 {{- $hubble := $v.hubble -}}
@@ -16,6 +16,11 @@
 {{- end -}}
 {{- if include "webb.ui" . -}}
 {{- $all = append $all (dict "of" "hubble.ui.tls.client" "secret" (include "webb.flowSecret" (dict "root" . "of" "ui-client-certs" "values" $hubble.ui.tls.client)) "name" "*.hubble-ui.cilium.io" "values" $hubble.ui.tls.client) -}}
+{{- end -}}
+{{- end -}}
+{{- if include "webb.namesRelay" . -}}
+{{- range $of, $name := dict "server" (include "webb.namesRelayHost" $) "client" "*.webb-names-clients" -}}
+{{- $all = append $all (dict "of" (printf "webb.namesRelay.tls.%s" $of) "secret" (include "webb.namesRelaySecret" (dict "root" $ "of" $of)) "name" $name "values" (get $v.webb.namesRelay.tls $of)) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $all -}}

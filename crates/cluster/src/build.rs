@@ -40,7 +40,7 @@ use super::mesh_cluster::MeshCluster;
 use super::networks::{Networks, first_addresses};
 use super::places::{RemoteNodes, zones};
 use super::specs::{Claimed, OVERLAY, node_specs, service_specs};
-use super::store::{NAMESPACE_NAME, Store, Touched, is_api};
+use super::store::{NAMESPACE_NAME, Store, Touched, is_api, lock};
 use super::stored_pod::{NamedPod, OtherNetworkPod, StoredPod};
 use super::{CacheSettings, Kind, ObjectKey};
 
@@ -436,6 +436,7 @@ impl Builder {
 
         self.networks
             .set_of_nodes(networks, store.nodes.iter().flat_map(|node| node.all_addresses().collect::<Vec<_>>()));
+        self.networks.set_relayed(lock(&store.relayed_blocks).clone());
         let owners: Vec<Owner> = claimed.iter().map(|(owner, ..)| owner.clone()).collect();
         let there: HashSet<&Owner> = owners.iter().collect();
         for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {

@@ -2,7 +2,7 @@
 
 /// Change of the cache by an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
     /// The object is new.
     Created,
     /// A part of it that is used differs.

@@ -51,6 +51,7 @@ mod places;
 mod pods_of;
 mod policy;
 mod recent;
+mod relayed;
 mod specs;
 mod store;
 mod stored_pod;
@@ -62,16 +63,18 @@ mod workload;
 mod workload_pods;
 
 pub use cache::Cache;
-use change::Change;
+pub use change::Change;
 pub use check::Checked;
 pub use coverage::Coverage;
 pub use explain::{
     AddressExplanation, Candidate, EndpointNames, ExplainedPort, PodAddress, PodExplanation, PolicySummary,
     PreviousOwner, SelectingPolicies, ServiceEndpoint, ServiceExplanation,
 };
+pub use kubernetes::PodSink;
 pub use local_pods::AddressEvents;
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, Progress, Report, parse, parse_with};
 pub use mesh::Overlap;
+pub use networks::address_block;
 pub use node_pods::{Isolation, NodePods};
 pub use object::{Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};

@@ -18,6 +18,8 @@ const BLOCK_V6: u8 = 122;
 #[derive(Debug, Default)]
 pub(super) struct Networks {
     of_nodes: Vec<IpNet>,
+    /// Blocks that a relay knows pods in.
+    relayed: Vec<IpNet>,
     /// Blocks by how many addresses of pods lie in them.
     learnt: HashMap<IpNet, usize, RandomState>,
     /// Blocks that nodes have addresses in.
@@ -32,6 +34,13 @@ impl Networks {
         let shared = addresses.into_iter().map(|address| block(address.into())).collect();
         self.unchanged &= self.of_nodes == networks && self.shared == shared;
         (self.of_nodes, self.shared) = (networks, shared);
+    }
+
+    /// The blocks that a relay knows pods in. Those that a node has an address in count too: which
+    /// of their addresses are pods' is what the relay is asked.
+    pub(super) fn set_relayed(&mut self, blocks: Vec<IpNet>) {
+        self.unchanged &= self.relayed == blocks;
+        self.relayed = blocks;
     }
 
     /// A pod has these addresses.
@@ -63,12 +72,16 @@ impl Networks {
             return None;
         }
         let learnt = self.learnt.keys().filter(|block| !self.shared.contains(*block));
-        Some(IpNet::aggregate(&self.of_nodes.iter().chain(learnt).copied().collect()))
+        Some(IpNet::aggregate(&self.of_nodes.iter().chain(&self.relayed).chain(learnt).copied().collect()))
     }
 }
 
 fn block(address: Address) -> IpNet {
-    let ip = address.ip();
+    address_block(address.ip())
+}
+
+/// The block around an address that is taken to be pods' if a pod has the address.
+pub fn address_block(ip: IpAddr) -> IpNet {
     let length = if ip.is_ipv4() { BLOCK_V4 } else { BLOCK_V6 };
     IpNet::new(ip, length).unwrap_or_else(|_| IpNet::from(ip)).trunc()
 }
@@ -107,6 +120,10 @@ mod tests {
         assert_eq!(networks.changed(), nets(&["10.0.0.0/24", "fd00::/122"]));
         networks.set_of_nodes(vec![], ["fd00::3".parse().unwrap()]);
         assert_eq!(networks.changed(), Some(vec![]), "a node's address is in the block");
+        networks.set_relayed(nets(&["fd00::/122"]).unwrap());
+        assert_eq!(networks.changed(), nets(&["fd00::/122"]), "a relay is asked which are pods'");
+        networks.set_relayed(nets(&["fd00::/122"]).unwrap());
+        assert_eq!(networks.changed(), None);
     }
 
     /// Flannel's tunnel has the first address of its network, its bridge the second.

@@ -67,6 +67,10 @@ pub(super) struct Store {
     /// True for a source with a watch for each kind: a pod may come before its namespace; false if
     /// the source lists all there is.
     pub(super) watched: AtomicBool,
+    /// Only this node's pods are watched; a relay names others.
+    pub(super) relayed: AtomicBool,
+    /// Blocks that the relay knows pods in.
+    pub(super) relayed_blocks: Mutex<Vec<IpNet>>,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,
     pub(super) interfaces: Mutex<Vec<PodInterface>>,
     /// The places of networks outside the cluster, and the bytes that a tunnel adds to a packet.

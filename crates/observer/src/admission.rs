@@ -40,9 +40,11 @@ impl Refusal {
 }
 
 /// The open connections of one listener, and counts of those that were refused or closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Admission {
     open: Mutex<Open>,
+    /// Connections at most, and those of one client.
+    at_most: (usize, usize),
     dropped: [AtomicU64; Refusal::ALL.len()],
 }
 
@@ -52,7 +54,18 @@ struct Open {
     by_client: HashMap<IpAddr, usize>,
 }
 
+impl Default for Admission {
+    fn default() -> Self {
+        Self::of(MAX_CONNECTIONS, MAX_CONNECTIONS_OF_CLIENT)
+    }
+}
+
 impl Admission {
+    /// Admits so many connections, and so many of one client.
+    pub fn of(all: usize, of_client: usize) -> Self {
+        Self { open: Mutex::default(), at_most: (all, of_client), dropped: Default::default() }
+    }
+
     /// Number of open connections.
     pub fn connections(&self) -> usize {
         self.open().all
@@ -73,10 +86,11 @@ impl Admission {
     pub(crate) fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Place> {
         let mut open = self.open();
         let of_client = client.map_or(0, |client| open.by_client.get(&client).copied().unwrap_or(0));
-        let refusal = if of_client >= MAX_CONNECTIONS_OF_CLIENT {
+        let (most, most_of_client) = self.at_most;
+        let refusal = if of_client >= most_of_client {
             Some(Refusal::ClientLimit)
         } else {
-            (open.all >= MAX_CONNECTIONS).then_some(Refusal::Limit)
+            (open.all >= most).then_some(Refusal::Limit)
         };
         if let Some(refusal) = refusal {
             self.count(refusal);

@@ -29,9 +29,9 @@ pub enum HubbleServer {
     },
 }
 
-/// TLS of the connection to a server of Hubble's API.
+/// TLS of a connection to a server: of Hubble's API, or a names relay.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FlowSourceTls {
+pub struct ClientTls {
     /// The authorities that the server's certificate must come from.
     pub ca: Option<PathBuf>,
     /// Certificate of this agent, for a server that asks for one.

@@ -17,6 +17,7 @@ use super::labels;
 use super::model::Settings;
 use super::objects;
 use super::observer::listen_addresses;
+use super::relay::kind as relay;
 use super::value::{InvalidValue, Value};
 use super::zones as zone_cidrs;
 
@@ -124,7 +125,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 117] = [
+pub static KEYS: [Key; 126] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -164,6 +165,14 @@ pub static KEYS: [Key; 117] = [
         "a time from 100ms to 1m", |time| (ms(100)..=s(60)).contains(time)),
     key!("operator.agent_labels", operator.agent_labels: labels, Restart, None,
         "a list of labels, such as [app.kubernetes.io/name=webb]"),
+    key!("names.listen", names.listen: address, Restart, None,
+        "an address and a port, such as [::]:4246"),
+    key!("names_tls.certificate", names.tls.certificate: file, Restart, None,
+        "the path of a PEM file, or null without TLS"),
+    key!("names_tls.key", names.tls.key: file, Restart, None,
+        "the path of a PEM file, or null without TLS"),
+    key!("names_tls.client_ca", names.tls.client_ca: file, Restart, None,
+        "the path of a PEM file, or null without TLS"),
     key!("admin_listen", admin_listen: address, Restart, Some("--admin-listen"),
         "an address and a port, such as 127.0.0.1:9966"),
     key!("admin.hosts", admin.hosts: globs, Restart, None,
@@ -185,6 +194,16 @@ pub static KEYS: [Key; 117] = [
         "the path of a file of Kubernetes objects, or null for none"),
     key!("kubeconfig", kubeconfig: file, Live, Some("--kubeconfig"),
         "the path of a kubeconfig, or null to find the way to the API server"),
+    key!("cluster_relay", cluster_relay: relay, Restart, None,
+        "https://HOST:PORT, or http:// with an address of this machine, or null for none"),
+    key!("cluster_relay_tls.ca", cluster_relay_tls.ca: file, Restart, None,
+        "the path of a PEM file, or null without TLS"),
+    key!("cluster_relay_tls.certificate", cluster_relay_tls.certificate: file, Restart, None,
+        "the path of a PEM file, or null for no certificate of the agent's own"),
+    key!("cluster_relay_tls.key", cluster_relay_tls.key: file, Restart, None,
+        "the path of a PEM file, or null for no certificate of the agent's own"),
+    key!("cluster_relay_tls.server_name", cluster_relay_tls.server_name: open_name, Restart, None,
+        "the name in the relay's certificate, or null for that of the host"),
     key!("clusters", clusters: clusters, Restart, None,
         "a list of clusters such as [{name: east, kubeconfig: /etc/webb/east}], or [] for none"),
     key!("cluster_wait", cluster_wait: duration, Restart, None,

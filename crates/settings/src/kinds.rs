@@ -301,7 +301,7 @@ pub(super) mod toggles {
 
 /// Kinds of policy with their effects: `group/plural=effect`.
 pub(super) mod policy_kinds {
-    use super::super::model::{KindEffect, MoreKind};
+    use super::super::policies::{KindEffect, MoreKind};
     use super::{InvalidValue, Item, Value};
 
     const EFFECTS: [(&str, KindEffect); 4] = [
@@ -364,10 +364,10 @@ pub(super) mod log_level {
 
 /// One of a few words.
 macro_rules! words {
-    ($(#[$doc:meta])* $module:ident: $kind:ident { $($word:literal => $variant:ident),+ $(,)? }) => {
+    ($(#[$doc:meta])* $module:ident: $from:ident::$kind:ident { $($word:literal => $variant:ident),+ $(,)? }) => {
         $(#[$doc])*
         pub(super) mod $module {
-            use super::super::model::$kind;
+            use super::super::$from::$kind;
             use super::{InvalidValue, Value};
 
             pub(crate) fn read(value: &Value) -> Result<$kind, InvalidValue> {
@@ -386,21 +386,21 @@ macro_rules! words {
 
 words! {
     /// Mode of attachment.
-    attach: Attach { "auto" => Auto, "tcx" => Tcx, "clsact" => Clsact }
+    attach: model::Attach { "auto" => Auto, "tcx" => Tcx, "clsact" => Clsact }
 }
 words! {
     /// A version of Cilium.
-    compat: Compat { "1.16" => V1_16, "1.18" => V1_18, "1.19" => V1_19, "1.20" => V1_20 }
+    compat: model::Compat { "1.16" => V1_16, "1.18" => V1_18, "1.19" => V1_19, "1.20" => V1_20 }
 }
 words! {
     /// Source of names.
-    cluster_source: ClusterSource {
+    cluster_source: model::ClusterSource {
         "auto" => Auto, "kubernetes" => Kubernetes, "manifest" => Manifest, "none" => None,
     }
 }
 words! {
     /// Effect of policies of vendors' kinds.
-    other_kinds: OtherKinds { "undecided" => Undecided, "ignore" => Ignore }
+    other_kinds: policies::OtherKinds { "undecided" => Undecided, "ignore" => Ignore }
 }
 /// Ports, as many as the programs know.
 pub(super) mod ports {
@@ -475,17 +475,17 @@ pub(super) mod fields {
 
 words! {
     /// Side of a connection that reports.
-    side: Side { "once" => Once, "server" => Server, "client" => Client, "both" => Both }
+    side: model::Side { "once" => Once, "server" => Server, "client" => Client, "both" => Both }
 }
 words! {
     /// Mode of layer 7 parsing.
-    capture: Capture { "auto" => Auto, "on" => On, "off" => Off }
+    capture: model::Capture { "auto" => Auto, "on" => On, "off" => Off }
 }
 words! {
     /// Selection of the packets that make a record.
-    aggregation: Aggregation { "none" => None, "medium" => Medium }
+    aggregation: model::Aggregation { "none" => None, "medium" => Medium }
 }
 words! {
     /// Format of log lines.
-    log_format: LogFormat { "text" => Text, "json" => Json }
+    log_format: model::LogFormat { "text" => Text, "json" => Json }
 }

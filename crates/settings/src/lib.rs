@@ -30,7 +30,10 @@ mod model;
 mod objects;
 mod observer;
 mod operator;
+mod policies;
 mod problem;
+mod relay;
+mod relay_rules;
 mod resolve;
 mod tls;
 mod toggle;
@@ -47,17 +50,18 @@ pub use check::{Attempt, CheckRest, Checked, Trial, check_file};
 pub use clusters::RemoteCluster;
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use export::Export;
-pub use flow_source::{FlowSource, FlowSourceTls, HubbleServer};
+pub use flow_source::{ClientTls, FlowSource, HubbleServer};
 pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{
-    AgentMetrics, Aggregation, Attach, Capture, ClusterSource, Compat, Connections, Health, Interfaces, KindEffect,
-    Layer7, Log, LogFormat, MoreKind, OtherKinds, Pods, Policies, Privileges, Rings, Scrape, Settings, Shutdown, Side,
-    Supervision,
+    AgentMetrics, Aggregation, Attach, Capture, ClusterSource, Compat, Connections, Health, Interfaces, Layer7, Log,
+    LogFormat, Pods, Privileges, Rings, Scrape, Settings, Shutdown, Side, Supervision,
 };
 pub use observer::{ListenAddress, Observer};
 pub use operator::Operator;
+pub use policies::{KindEffect, MoreKind, OtherKinds, Policies};
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
+pub use relay::{Names, RelayAddress};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};
 pub use tls::Tls;
 pub use toggle::Toggle;

@@ -12,9 +12,11 @@ use ipnet::IpNet;
 use super::admin::{AdminAccess, PageSettings};
 use super::clusters::RemoteCluster;
 use super::export::Export;
-use super::flow_source::{FlowSource, FlowSourceTls};
+use super::flow_source::{ClientTls, FlowSource};
 use super::observer::Observer;
 use super::operator::Operator;
+use super::policies::{OtherKinds, Policies};
+use super::relay::{Names, RelayAddress};
 use super::tls::Tls;
 use super::toggle::Toggle;
 use super::zones::Zones;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub agent_metrics: AgentMetrics,
     /// The operator: metrics of the whole cluster, from one elected replica.
     pub operator: Operator,
+    /// The names relay, as `webb names` serves it.
+    pub names: Names,
     /// Address of `/healthz`, `/actors`, `/config` and the like.
     pub admin_listen: SocketAddr,
     /// Who may ask it.
@@ -62,6 +66,10 @@ pub struct Settings {
     pub cluster_manifest: Option<PathBuf>,
     /// Path of the kubeconfig; searched for by default.
     pub kubeconfig: Option<PathBuf>,
+    /// The names relay that is asked for pods of other nodes; none: all pods are watched.
+    pub cluster_relay: Option<RelayAddress>,
+    /// TLS of the connection to it.
+    pub cluster_relay_tls: ClientTls,
     /// The other clusters of the mesh.
     pub clusters: Vec<RemoteCluster>,
     /// Maximal wait of the first flows for the first names.
@@ -71,7 +79,7 @@ pub struct Settings {
     /// Where flows come from.
     pub flow_source: FlowSource,
     /// TLS of the connection to it.
-    pub flow_source_tls: FlowSourceTls,
+    pub flow_source_tls: ClientTls,
     /// Interfaces to watch, and the mode of attachment.
     pub interfaces: Interfaces,
     /// Selection of the packets that make a record.
@@ -154,45 +162,6 @@ pub enum ClusterSource {
     Manifest,
     /// Nowhere.
     None,
-}
-
-/// Treatment of policies that are not evaluated: those of vendors' kinds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policies {
-    /// Effect of policies of vendors' kinds.
-    pub other_kinds: OtherKinds,
-    /// Kinds that are not known, or known otherwise.
-    pub more_kinds: Vec<MoreKind>,
-}
-
-/// Effect of policies of vendors' kinds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtherKinds {
-    /// The pods that they may concern have no verdicts.
-    Undecided,
-    /// Nothing.
-    Ignore,
-}
-
-/// A kind of policy that the configuration adds: `group/plural=effect`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MoreKind {
-    /// Its API group.
-    pub group: String,
-    /// Plural name in paths and roles.
-    pub plural: String,
-    /// Directions in which it leaves verdicts undecided.
-    pub effect: KindEffect,
-}
-
-/// Directions in which a kind of policy leaves verdicts undecided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum KindEffect {
-    None,
-    Ingress,
-    Egress,
-    Both,
 }
 
 /// Interfaces to watch, and the mode of attachment.
@@ -444,6 +413,7 @@ impl Default for Settings {
             open_metrics: true,
             agent_metrics: AgentMetrics { listen: None, compat: Compat::V1_19, metrics: Vec::new(), all_maps: false },
             operator: Operator::default(),
+            names: Names::default(),
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
             admin: AdminAccess::default(),
             page: PageSettings::default(),
@@ -452,11 +422,13 @@ impl Default for Settings {
             cluster_source: ClusterSource::Auto,
             cluster_manifest: None,
             kubeconfig: None,
+            cluster_relay: None,
+            cluster_relay_tls: ClientTls::default(),
             clusters: Vec::new(),
             cluster_wait: Duration::from_secs(10),
             policies: Policies { other_kinds: OtherKinds::Undecided, more_kinds: Vec::new() },
             flow_source: FlowSource::Ebpf,
-            flow_source_tls: FlowSourceTls::default(),
+            flow_source_tls: ClientTls::default(),
             interfaces: Interfaces { pods: Pods::Auto, node: Vec::new(), attach: Attach::Auto },
             aggregation: Aggregation::Medium,
             report_interval: Duration::from_secs(5),

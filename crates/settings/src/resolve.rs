@@ -16,6 +16,7 @@ use super::keys::{KEYS, Key, Reload, find, replacement};
 use super::model::{ClusterSource, Settings};
 use super::observer::ListenAddress;
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
+use super::relay_rules;
 use super::value::{CheckEntry, Item, Value, clean, json};
 use super::yaml;
 use crate::file::{self, FileError};
@@ -179,9 +180,12 @@ impl Resolved {
         }
     }
 
-    /// Rules about the source of flows, which concern more than one key.
+    /// Rules about the source of flows and about the names relay, which concern more than one key.
     fn check_flow_source(&self, problems: &mut Vec<Problem>) {
-        for (key, other, message) in flow_source_rules::contradictions(&self.settings) {
+        for (key, other, message) in flow_source_rules::contradictions(&self.settings)
+            .into_iter()
+            .chain(relay_rules::contradictions(&self.settings))
+        {
             let origin = if self.set.contains_key(key) { self.origin(key) } else { self.origin(other) };
             problems.push(Problem::new(origin, message));
         }

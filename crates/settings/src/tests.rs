@@ -243,6 +243,8 @@ fn ranges_end_where_they_say() {
         ("operator.renew_deadline", ["4s", "14s"], ["500ms", "601s"]),
         ("operator.retry_period", ["100ms", "5s"], ["99ms", "61s"]),
         ("operator.agent_labels", ["", "a=b,c.io/d="], ["a", "=b"]),
+        ("names.listen", ["127.0.0.1:4246", "[::1]:1"], ["[::]:4246", "4246"]),
+        ("cluster_relay", ["", "http://127.0.0.1:4246"], ["http://webb-names:4246", "webb-names:4246"]),
         ("agent_metrics.all_maps", ["true", "false"], ["yes", "1"]),
         ("node_name", ["n", "ip-10-0-0-1.ec2.internal"], ["two words", "ö"]),
     ] {

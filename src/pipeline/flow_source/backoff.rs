@@ -16,7 +16,7 @@ const SUCCESS: Duration = Duration::from_secs(10);
 
 /// The waits.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     next: Duration,
     random: RandomState,
 }
@@ -30,7 +30,7 @@ impl Default for Backoff {
 impl Backoff {
     /// The wait after a connection that lasted for `lasted`: between half of what is due and all of
     /// it.
-    pub(super) fn after(&mut self, lasted: Duration) -> Duration {
+    pub fn after(&mut self, lasted: Duration) -> Duration {
         if lasted >= SUCCESS {
             self.next = MIN_WAIT;
         }

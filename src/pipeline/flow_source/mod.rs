@@ -23,6 +23,7 @@ use webb_flow::fault::inject;
 use webb_flowlog::{Content, Reader};
 use webb_observer::client::{ServerAddress, ServerState};
 
+pub use backoff::Backoff;
 pub use ledger::{Gap, LostEvents, Outcome, SourceLedger};
 
 use super::pool::Pool;

@@ -27,6 +27,7 @@ mod mirror;
 mod mutations;
 mod nodes;
 mod plugin;
+mod pods;
 mod policies;
 mod presence;
 mod protobuf;
@@ -51,6 +52,8 @@ use journal::Journal;
 pub use lease::{Candidate, elect};
 use link::Link;
 use nodes::Nodes;
+use pods::{OwnPods, Pods, of_node};
+pub use pods::{PodSink, follow_pods};
 use policies::Policies;
 pub use protobuf::fuzz::fuzz as fuzz_protobuf;
 pub use requests::{Answered, Call, RequestTimes, Requests};
@@ -98,17 +101,40 @@ pub async fn follow(
         (Some(nodes), Some(pods)) => start::wait_for_turn(nodes.resource, pods).await,
         _ => 0,
     };
-    let core = future::select_all(watches.iter().map(|watch| {
-        Box::pin(async move {
-            match watch.resource.kind {
-                Kind::Node => Nodes { watch, expected }.follow().await,
-                _ => watch.follow().await,
-            }
-        })
-    }));
+    // Where a relay names the pods of other nodes, those of this one are watched.
+    let is_relayed = cache.is_relayed();
+    let here = of(Kind::Pod).map(|pods| (of_node(pods.resource, &cache.store.settings.node), pods.watched));
+    let objects = &Pods(&OwnPods(cache));
+    let own_pods = here.as_ref().map(|(resource, watched)| Watch {
+        resource,
+        link,
+        objects,
+        watched,
+        changed,
+        streaming,
+        journal,
+        presence: None,
+    });
+    let own_pods = async {
+        match &own_pods {
+            Some(watch) if is_relayed => watch.follow().await,
+            _ => future::pending().await,
+        }
+    };
+    let core = future::select_all(watches.iter().filter(|watch| !is_relayed || watch.resource.kind != Kind::Pod).map(
+        |watch| {
+            Box::pin(async move {
+                match watch.resource.kind {
+                    Kind::Node => Nodes { watch, expected }.follow().await,
+                    _ => watch.follow().await,
+                }
+            })
+        },
+    ));
     let policies = Policies { link, cache, status, changed, streaming, journal, doubt: Notify::new() };
     tokio::select! {
         (never, _, _) = core => match never {},
+        never = own_pods => match never {},
         never = policies.follow(), if !cache.is_of_mesh() => match never {},
     }
 }

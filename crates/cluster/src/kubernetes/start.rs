@@ -13,6 +13,7 @@ use super::backoff::random;
 use super::error::ApiError;
 use super::items::Items;
 use super::link::Link;
+use super::pods::of_node;
 use super::resume::ResumePoint;
 use super::watch::{Watch, encoded};
 use super::{Resource, answer};
@@ -60,7 +61,7 @@ async fn list_own_pods(pods: &Watch<'_, Cache>) -> Result<(), ApiError> {
     if node.is_empty() {
         return Ok(());
     }
-    let resource = &pods.resource.selected(format!("&fieldSelector=spec.nodeName%3D{}", encoded(node)));
+    let resource = &of_node(pods.resource, node);
     let Watch { link, objects, watched, changed, streaming, journal, .. } = *pods;
     let own = Watch { resource, link, objects, watched, changed, streaming, journal, presence: None };
     own.page("", &ResumePoint::default(), &mut HashSet::new()).await.map(drop)

@@ -1,0 +1,242 @@
+//! The server's state: all pods, and which client holds which address.
+//!
+//! A change marks the addresses for those that hold them; the entry is made when it is sent. So a
+//! client that reads slowly costs a mark for each address that it holds, whatever happens to them.
+
+mod client;
+mod pods;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+use prost::Message as _;
+use tokio::sync::Notify;
+use webb_cluster::{Change, Pod, PodSink};
+use webb_flow::hash::RandomState;
+use webb_index::ObjectKey;
+
+use crate::wire;
+use client::Client;
+pub(crate) use client::MAX_PROFILES;
+pub(crate) use pods::MAX_PODS_OF_ADDRESS;
+use pods::{Changed, Pods};
+
+/// Addresses that one client may hold.
+pub(crate) const MAX_LEASES: usize = 65_536;
+
+/// A client asks for more addresses than [`MAX_LEASES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a client may hold {MAX_LEASES} addresses, and this one asks for more")]
+pub struct TooMany;
+
+/// What was sent to clients, and what they asked for, since start.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names are those of the metrics")]
+pub struct Sent {
+    pub asks: AtomicU64,
+    pub releases: AtomicU64,
+    pub refused: AtomicU64,
+    pub entries: AtomicU64,
+    pub profiles: AtomicU64,
+    pub invalidations: AtomicU64,
+    pub answers: AtomicU64,
+    pub bytes: AtomicU64,
+}
+
+/// The pods, and the clients.
+#[derive(Debug)]
+pub struct Directory {
+    state: Mutex<State>,
+    sent: Sent,
+    max_profiles: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pods: Pods,
+    holders: HashMap<IpAddr, Vec<u64>, RandomState>,
+    clients: HashMap<u64, Client, RandomState>,
+    last_client: u64,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self::with_profiles(MAX_PROFILES)
+    }
+}
+
+impl Directory {
+    /// A directory that sends this many profiles on a stream until both sides forget them.
+    pub fn with_profiles(max_profiles: usize) -> Self {
+        Self { state: Mutex::default(), sent: Sent::default(), max_profiles }
+    }
+
+    /// Upserts a pod.
+    pub fn upsert(&self, key: ObjectKey, pod: &Pod) -> Change {
+        let mut changed = Changed::default();
+        let mut state = self.state();
+        let change = state.pods.upsert(key, pod, &mut changed);
+        self.invalidate(&mut state, &changed);
+        change
+    }
+
+    /// Removes a pod. False if it was not there, or had no address.
+    pub fn delete(&self, key: &ObjectKey) -> bool {
+        let mut changed = Changed::default();
+        let mut state = self.state();
+        let known = state.pods.remove(key, &mut changed);
+        self.invalidate(&mut state, &changed);
+        known
+    }
+
+    fn invalidate(&self, state: &mut State, changed: &Changed) {
+        let State { holders, clients, .. } = state;
+        for address in &changed.addresses {
+            for holder in holders.get(address).into_iter().flatten() {
+                if let Some(client) = clients.get_mut(holder) {
+                    client.mark(*address);
+                    self.sent.invalidations.fetch_add(1, Relaxed);
+                }
+            }
+        }
+        if !changed.blocks.is_empty() {
+            clients.values_mut().for_each(|client| client.mark_blocks(&changed.blocks));
+        }
+    }
+
+    /// Begins a stream. Its leases end when the returned one is dropped.
+    pub fn connect(self: &Arc<Self>) -> Lease {
+        let mut state = self.state();
+        state.last_client += 1;
+        let (client, number) = (Client::default(), state.last_client);
+        let bell = Arc::clone(&client.bell);
+        bell.notify_one();
+        state.clients.insert(number, client);
+        Lease { directory: Arc::clone(self), number, bell }
+    }
+
+    /// Number of clients, and of the addresses that they hold.
+    pub fn clients(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.clients.len(), state.clients.values().map(|client| client.leases.len()).sum())
+    }
+
+    /// Numbers of pods with an address, of addresses, of profiles.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        self.state().pods.counts()
+    }
+
+    /// What was sent.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PodSink for Directory {
+    fn apply(&self, key: ObjectKey, pod: Pod) -> Change {
+        self.upsert(key, &pod)
+    }
+
+    fn remove(&self, key: &ObjectKey) -> bool {
+        self.delete(key)
+    }
+
+    fn keep_only(&self, listed: &HashSet<ObjectKey>) {
+        let unlisted = self.state().pods.unlisted(|key| listed.contains(key));
+        for key in unlisted {
+            self.delete(&key);
+        }
+    }
+}
+
+/// What one stream holds.
+#[derive(Debug)]
+pub struct Lease {
+    directory: Arc<Directory>,
+    number: u64,
+    bell: Arc<Notify>,
+}
+
+impl Lease {
+    /// Takes addresses on. One that is held already is sent again.
+    ///
+    /// # Errors
+    /// If the client would hold more than [`MAX_LEASES`].
+    pub fn ask(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<(), TooMany> {
+        let mut state = self.directory.state();
+        let State { holders, clients, .. } = &mut *state;
+        let Some(client) = clients.get_mut(&self.number) else { return Ok(()) };
+        for address in addresses {
+            if client.leases.len() >= MAX_LEASES && !client.leases.contains(&address) {
+                self.directory.sent.refused.fetch_add(1, Relaxed);
+                return Err(TooMany);
+            }
+            self.directory.sent.asks.fetch_add(1, Relaxed);
+            if client.leases.insert(address) {
+                holders.entry(address).or_default().push(self.number);
+            }
+            client.mark(address);
+        }
+        Ok(())
+    }
+
+    /// Gives addresses up.
+    pub fn release(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        let mut state = self.directory.state();
+        let State { holders, clients, .. } = &mut *state;
+        let Some(client) = clients.get_mut(&self.number) else { return };
+        for address in addresses {
+            if client.release(address) {
+                self.directory.sent.releases.fetch_add(1, Relaxed);
+                give_up(holders, address, self.number);
+            }
+        }
+    }
+
+    /// What the client has not been told, as far as it fits into one answer; none if that is
+    /// nothing.
+    pub fn next(&self) -> Option<wire::Answer> {
+        let mut state = self.directory.state();
+        let State { pods, clients, .. } = &mut *state;
+        let answer = clients.get_mut(&self.number)?.next(pods, self.directory.max_profiles)?;
+        drop(state);
+        let sent = &self.directory.sent;
+        sent.entries.fetch_add(answer.entries.len() as u64, Relaxed);
+        sent.profiles.fetch_add(answer.profiles.len() as u64, Relaxed);
+        sent.answers.fetch_add(1, Relaxed);
+        sent.bytes.fetch_add(answer.encoded_len() as u64, Relaxed);
+        Some(answer)
+    }
+
+    /// Waits until there may be something to send.
+    pub async fn changed(&self) {
+        self.bell.notified().await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut state = self.directory.state();
+        let State { holders, clients, .. } = &mut *state;
+        let Some(client) = clients.remove(&self.number) else { return };
+        for address in client.leases {
+            give_up(holders, address, self.number);
+        }
+    }
+}
+
+fn give_up(holders: &mut HashMap<IpAddr, Vec<u64>, RandomState>, address: IpAddr, client: u64) {
+    if let Some(of_address) = holders.get_mut(&address) {
+        of_address.retain(|holder| *holder != client);
+        if of_address.is_empty() {
+            holders.remove(&address);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The client's state: the addresses that an agent holds, and what the relay said of each.
+//!
+//! It is bounded: of the addresses that pods have, and of all others, the one that was asked for
+//! first is released when there are too many. While no relay is there the answers stay; a new
+//! stream begins with all addresses being asked for again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use webb_cluster::Pod;
+use webb_flow::hash::RandomState;
+use webb_index::ObjectKey;
+
+use crate::directory::{MAX_PODS_OF_ADDRESS, MAX_PROFILES};
+use crate::profile::Profile;
+use crate::wire;
+use crate::wrong::Wrong;
+
+/// Addresses of pods that are held at most.
+const MAX_NAMED: usize = 32_768;
+
+/// Other addresses that are held at most, those without an answer among them.
+const MAX_UNNAMED: usize = 4096;
+
+/// Blocks of pods' addresses at most.
+const MAX_BLOCKS: usize = 131_072;
+
+/// Addresses of one request at most.
+const MAX_OF_REQUEST: usize = 4096;
+
+/// What an answer changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Pods to look up with [`Held::pod`].
+    pub pods: BTreeSet<ObjectKey>,
+    /// The blocks of pods' addresses are others.
+    pub networks: bool,
+}
+
+/// Numbers for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeldCounts {
+    /// Addresses that pods have.
+    pub named: usize,
+    /// Addresses that no pod has.
+    pub unnamed: usize,
+    /// Addresses without an answer.
+    pub unanswered: usize,
+    /// Addresses with an answer of an earlier stream.
+    pub stale: usize,
+    /// Addresses that were released to make room, since start.
+    pub evicted: u64,
+    /// Entries of addresses that are not held, since start: released while they were on their way.
+    pub unasked: u64,
+}
+
+/// Where an address stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Never,
+    Before,
+    Now,
+}
+
+#[derive(Debug)]
+struct HeldAddress {
+    /// Its place in the order of the asks.
+    stamp: u64,
+    answered: Answered,
+    pods: Vec<ObjectKey>,
+}
+
+/// A pod, with those of its addresses that are held.
+#[derive(Debug)]
+struct HeldPod {
+    profile: Arc<Profile>,
+    node: String,
+    created: i64,
+    addresses: BTreeSet<IpAddr>,
+}
+
+/// The addresses that an agent holds.
+#[derive(Debug)]
+pub struct Held {
+    own_node: String,
+    at_most: (usize, usize),
+    addresses: HashMap<IpAddr, HeldAddress, RandomState>,
+    /// Addresses that pods have, and all others, by stamp.
+    named: BTreeMap<u64, IpAddr>,
+    unnamed: BTreeMap<u64, IpAddr>,
+    last_stamp: u64,
+    pods: HashMap<ObjectKey, HeldPod, RandomState>,
+    /// Of this stream.
+    profiles: HashMap<u64, Arc<Profile>, RandomState>,
+    blocks: BTreeSet<IpAddr>,
+    /// A relay has said which blocks there are.
+    knows_blocks: bool,
+    /// What the relay has not been told: addresses to ask for, and to release.
+    outgoing: BTreeMap<IpAddr, bool>,
+    counts: HeldCounts,
+}
+
+impl Held {
+    /// Holds nothing yet. Pods of `own_node` are no business of a relay.
+    pub fn new(own_node: String) -> Self {
+        Self::bounded(own_node, MAX_NAMED, MAX_UNNAMED)
+    }
+
+    /// Holds so many addresses of pods at most, and so many others.
+    pub fn bounded(own_node: String, named: usize, unnamed: usize) -> Self {
+        Self {
+            own_node,
+            at_most: (named, unnamed),
+            addresses: HashMap::default(),
+            named: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
+            last_stamp: 0,
+            pods: HashMap::default(),
+            profiles: HashMap::default(),
+            blocks: BTreeSet::new(),
+            knows_blocks: false,
+            outgoing: BTreeMap::new(),
+            counts: HeldCounts::default(),
+        }
+    }
+
+    /// Takes an address on. True if it is to be asked for.
+    pub fn ask(&mut self, address: IpAddr) -> bool {
+        if self.addresses.contains_key(&address) {
+            return false;
+        }
+        self.last_stamp += 1;
+        let stamp = self.last_stamp;
+        self.addresses.insert(address, HeldAddress { stamp, answered: Answered::Never, pods: Vec::new() });
+        self.unnamed.insert(stamp, address);
+        self.counts.unanswered += 1;
+        self.outgoing.insert(address, true);
+        let released = self.make_room();
+        debug_assert!(released.is_empty(), "an address without pods changes none");
+        true
+    }
+
+    /// The next request; none if there is nothing to say.
+    pub fn next_request(&mut self) -> Option<wire::Request> {
+        let (mut ask, mut release) = (Vec::new(), Vec::new());
+        while ask.len() + release.len() < MAX_OF_REQUEST
+            && let Some((address, is_ask)) = self.outgoing.pop_first()
+        {
+            if is_ask { &mut ask } else { &mut release }.push(address);
+        }
+        let message = |addresses: Vec<IpAddr>| (!addresses.is_empty()).then(|| addresses.into_iter().collect());
+        let (ask, release) = (message(ask), message(release));
+        (ask.is_some() || release.is_some()).then_some(wire::Request { hello: None, release, ask })
+    }
+
+    /// True if [`Held::next_request`] has something to say.
+    pub fn has_request(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Ends the stream: what is held stays, and may be out of date from now on.
+    pub fn end(&mut self) {
+        for held in self.addresses.values_mut().filter(|held| held.answered == Answered::Now) {
+            held.answered = Answered::Before;
+            self.counts.stale += 1;
+        }
+    }
+
+    /// Begins a new stream: the relay knows nothing of what is held.
+    pub fn begin(&mut self) {
+        self.end();
+        self.profiles.clear();
+        self.outgoing = self.addresses.keys().map(|address| (*address, true)).collect();
+    }
+
+    /// Takes an answer.
+    ///
+    /// What comes before a part that no correct relay sends is taken, so there are changes beside
+    /// the error.
+    pub fn take(&mut self, answer: wire::Answer) -> (Changes, Result<(), Wrong>) {
+        let mut changes = Changes::default();
+        let outcome = self.take_parts(answer, &mut changes);
+        changes.pods.append(&mut self.make_room());
+        (changes, outcome)
+    }
+
+    fn take_parts(&mut self, answer: wire::Answer, changes: &mut Changes) -> Result<(), Wrong> {
+        if answer.forget_profiles {
+            self.profiles.clear();
+        }
+        for message in answer.profiles {
+            if self.profiles.len() >= MAX_PROFILES + MAX_PODS_OF_ADDRESS {
+                return Err(Wrong::TooMany("profiles"));
+            }
+            let (number, profile) = (message.number, Profile::read(message)?);
+            if self.profiles.insert(number, Arc::new(profile)).is_some() {
+                return Err(Wrong::KnownProfile);
+            }
+        }
+        if let Some(networks) = &answer.networks {
+            self.take_networks(networks)?;
+            changes.networks = true;
+        }
+        answer.entries.into_iter().try_for_each(|entry| self.take_entry(entry, &mut changes.pods))
+    }
+
+    fn take_networks(&mut self, networks: &wire::Networks) -> Result<(), Wrong> {
+        let none = wire::Addresses::default();
+        let (added, removed) = (networks.added.as_ref().unwrap_or(&none), networks.removed.as_ref().unwrap_or(&none));
+        if networks.begins {
+            self.blocks.clear();
+            self.knows_blocks = true;
+        }
+        for block in removed.read()? {
+            self.blocks.remove(&block);
+        }
+        if self.blocks.len() + added.len() > MAX_BLOCKS {
+            return Err(Wrong::TooMany("networks"));
+        }
+        self.blocks.extend(added.read()?);
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: wire::Entry, changed: &mut BTreeSet<ObjectKey>) -> Result<(), Wrong> {
+        let address = entry.address.unwrap_or_default();
+        if address.len() != 1 {
+            return Err(Wrong::Address);
+        }
+        let address = address.read()?.next().ok_or(Wrong::Address)?;
+        if entry.pods.len() > MAX_PODS_OF_ADDRESS {
+            return Err(Wrong::TooMany("pods of an address"));
+        }
+        let mut pods = Vec::with_capacity(entry.pods.len());
+        for pod in entry.pods {
+            let profile = self.profiles.get(&pod.profile).ok_or(Wrong::UnknownProfile)?;
+            if pod.name.is_empty() {
+                return Err(Wrong::Pod);
+            }
+            if pod.node != self.own_node {
+                let key = ObjectKey { namespace: profile.namespace.clone(), name: pod.name };
+                pods.push((key, Arc::clone(profile), pod.node, pod.created));
+            }
+        }
+        let Some(held) = self.addresses.get_mut(&address) else {
+            self.counts.unasked += 1;
+            return Ok(());
+        };
+        match std::mem::replace(&mut held.answered, Answered::Now) {
+            Answered::Never => self.counts.unanswered -= 1,
+            Answered::Before => self.counts.stale -= 1,
+            Answered::Now => {}
+        }
+        let keys: Vec<ObjectKey> = pods.iter().map(|(key, ..)| key.clone()).collect();
+        let before = std::mem::replace(&mut held.pods, keys);
+        let stamp = held.stamp;
+        for key in before {
+            if !pods.iter().any(|(now, ..)| *now == key) {
+                self.leave(address, &key);
+                changed.insert(key);
+            }
+        }
+        let is_named = !pods.is_empty();
+        for (key, profile, node, created) in pods {
+            let fresh =
+                || HeldPod { profile: Arc::clone(&profile), node: node.clone(), created, addresses: BTreeSet::new() };
+            let known = self.pods.entry(key.clone()).or_insert_with(fresh);
+            if *known.profile != *profile || known.node != node || known.created != created {
+                let addresses = std::mem::take(&mut known.addresses);
+                *known = HeldPod { profile, node, created, addresses };
+                changed.insert(key.clone());
+            }
+            if known.addresses.insert(address) {
+                changed.insert(key);
+            }
+        }
+        let (into, out_of) =
+            if is_named { (&mut self.named, &mut self.unnamed) } else { (&mut self.unnamed, &mut self.named) };
+        out_of.remove(&stamp);
+        into.insert(stamp, address);
+        Ok(())
+    }
+
+    /// An address is not a pod's any more, or not held.
+    fn leave(&mut self, address: IpAddr, key: &ObjectKey) {
+        if let Some(pod) = self.pods.get_mut(key) {
+            pod.addresses.remove(&address);
+            if pod.addresses.is_empty() {
+                self.pods.remove(key);
+            }
+        }
+    }
+
+    /// Releases what was asked for first, until there is room. Returns the pods that this changes.
+    fn make_room(&mut self) -> BTreeSet<ObjectKey> {
+        let mut changed = BTreeSet::new();
+        while let Some(address) = self.surplus() {
+            let Some(held) = self.addresses.remove(&address) else { continue };
+            match held.answered {
+                Answered::Never => self.counts.unanswered -= 1,
+                Answered::Before => self.counts.stale -= 1,
+                Answered::Now => {}
+            }
+            self.counts.evicted += 1;
+            self.outgoing.insert(address, false);
+            for key in held.pods {
+                self.leave(address, &key);
+                changed.insert(key);
+            }
+        }
+        changed
+    }
+
+    fn surplus(&mut self) -> Option<IpAddr> {
+        let (named, unnamed) = self.at_most;
+        if self.named.len() > named {
+            return self.named.pop_first().map(|(_, address)| address);
+        }
+        if self.unnamed.len() > unnamed {
+            return self.unnamed.pop_first().map(|(_, address)| address);
+        }
+        None
+    }
+
+    /// A pod, with those of its addresses that are held; none if none is.
+    pub fn pod(&self, key: &ObjectKey) -> Option<Pod> {
+        let HeldPod { profile, node, created, addresses } = self.pods.get(key)?;
+        Some(Pod {
+            labels: profile.labels.clone(),
+            addresses: addresses.iter().copied().collect(),
+            created: *created,
+            workload: profile.workload.clone(),
+            node: node.clone(),
+            service_account: profile.service_account.clone(),
+            ports: profile.ports.clone(),
+            vendor: profile.vendor,
+            ..Pod::default()
+        })
+    }
+
+    /// Names of all pods.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.pods.keys()
+    }
+
+    /// The pods that the relay named at an address that is held; none if there is no answer.
+    pub fn at(&self, address: IpAddr) -> Option<&[ObjectKey]> {
+        self.addresses.get(&address).filter(|held| held.answered != Answered::Never).map(|held| &*held.pods)
+    }
+
+    /// The addresses that are held.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.keys().copied()
+    }
+
+    /// First addresses of the blocks that pods have addresses of.
+    pub fn blocks(&self) -> impl Iterator<Item = IpAddr> {
+        self.blocks.iter().copied()
+    }
+
+    /// True once a relay has said which blocks there are.
+    pub fn knows_networks(&self) -> bool {
+        self.knows_blocks
+    }
+
+    /// Numbers for metrics.
+    pub fn counts(&self) -> HeldCounts {
+        HeldCounts { named: self.named.len(), unnamed: self.unnamed.len() - self.counts.unanswered, ..self.counts }
+    }
+}

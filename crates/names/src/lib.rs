@@ -1,0 +1,36 @@
+//! A relay of pods' names, for clusters in which each agent cannot watch all pods.
+//!
+//! ```text
+//! API server ── watch of pods ──▶ Directory ── stream of each agent ──▶ Held ──▶ cache of names
+//!                                     ▲                                  │
+//!                                     └──────── addresses it meets ──────┘
+//! ```
+//!
+//! [`Directory`] and [`Held`] are state without input or output; [`serve`] and [`follow`] are the
+//! stream between them. On both sides an answer is the whole truth about one address, so a later
+//! one replaces an earlier one, and nothing depends on how many were between.
+
+mod addresses;
+mod directory;
+mod follow;
+mod fuzz;
+mod held;
+mod profile;
+mod proto;
+mod serve;
+mod wrong;
+
+pub use directory::{Directory, Lease, Sent, TooMany};
+pub use follow::{Asks, FollowError, Following, asks, drain, follow};
+pub use fuzz::fuzz;
+pub use held::{Changes, Held, HeldCounts};
+pub use profile::Profile;
+pub use proto::wire;
+pub use serve::{ServeError, Site, serve};
+pub use wrong::Wrong;
+
+/// The version of the protocol.
+pub const VERSION: u32 = 1;
+
+/// The longest pause between two answers: one that says nothing else says that the relay is there.
+const BEAT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);

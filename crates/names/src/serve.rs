@@ -1,0 +1,191 @@
+//! The server: one stream for each agent.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::directory::{Directory, Lease};
+use crate::wire::names_server::{Names, NamesServer};
+use crate::wire::{Addresses, Answer, Hello, Request as Asked};
+use crate::wrong::Wrong;
+use crate::{BEAT_INTERVAL, VERSION};
+
+/// Bytes of a request: it asks for 4096 addresses and releases as many.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// Streams of one connection at once. An agent has one, and perhaps one that is ending.
+const MAX_STREAMS: u32 = 4;
+
+/// Bytes of a call's headers.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// Time in which a client must have sent its first request.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Interval of the question whether a client is still there, and time for its answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A server that cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ServeError(#[from] tonic::transport::Error);
+
+/// The relay that serves.
+#[derive(Clone)]
+pub struct Site {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of this relay, for logs of agents.
+    pub name: String,
+    /// Time since the API server last said anything; none before all pods are listed.
+    pub lag: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// True when the server is to stop.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Site").field("cluster", &self.cluster).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Serves a directory to the connections of a listener until the site stops.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve<C>(
+    directory: Arc<Directory>,
+    site: Site,
+    connections: impl Stream<Item = io::Result<C>>,
+) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let mut stopping = site.stopping.clone();
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(NamesServer::new(Relay { directory, site }).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .serve_with_incoming_shutdown(connections, async move {
+            let _stopped = stopping.wait_for(|stopping| *stopping).await;
+        })
+        .await?;
+    Ok(())
+}
+
+struct Relay {
+    directory: Arc<Directory>,
+    site: Site,
+}
+
+#[tonic::async_trait]
+impl Names for Relay {
+    type FollowStream = Pin<Box<dyn Stream<Item = Result<Answer, Status>> + Send>>;
+
+    async fn follow(&self, requests: Request<Streaming<Asked>>) -> Result<Response<Self::FollowStream>, Status> {
+        if (self.site.lag)().is_none() {
+            return Err(Status::unavailable("the pods of the cluster are not listed yet"));
+        }
+        let mut requests = requests.into_inner();
+        let first = timeout(HELLO_TIMEOUT, requests.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no greeting came"))??;
+        let first = first.ok_or_else(|| Status::invalid_argument(Wrong::Hello.to_string()))?;
+        greet(first.hello.as_ref(), &self.site.cluster)
+            .map_err(|wrong| Status::failed_precondition(wrong.to_string()))?;
+        let lease = self.directory.connect();
+        take(&lease, &Asked { hello: None, ..first })?;
+        let hello = Hello { version: VERSION, cluster: self.site.cluster.clone(), name: self.site.name.clone() };
+        let stream = AgentStream { lease, requests, site: self.site.clone(), hello: Some(hello), beat: Instant::now() };
+        let answers = stream::unfold(Some(stream), |stream| async move {
+            let mut stream = stream?;
+            match stream.next().await {
+                Ok(Some(answer)) => Some((Ok(answer), Some(stream))),
+                Ok(None) => None,
+                Err(status) => Some((Err(status), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// Checks the greeting of the other side.
+pub(crate) fn greet(hello: Option<&Hello>, cluster: &str) -> Result<(), Wrong> {
+    let hello = hello.ok_or(Wrong::Hello)?;
+    if hello.version != VERSION {
+        return Err(Wrong::Version(hello.version));
+    }
+    if hello.cluster != cluster {
+        return Err(Wrong::Cluster { theirs: hello.cluster.clone(), ours: cluster.to_owned() });
+    }
+    Ok(())
+}
+
+/// One agent's stream.
+struct AgentStream {
+    lease: Lease,
+    requests: Streaming<Asked>,
+    site: Site,
+    /// Until it is sent.
+    hello: Option<Hello>,
+    /// Time of the next answer that only says that the relay is there.
+    beat: Instant,
+}
+
+impl AgentStream {
+    /// The next answer; none at the end of the stream. What an agent asks is read only while its
+    /// answers are.
+    async fn next(&mut self) -> Result<Option<Answer>, Status> {
+        if let Some(hello) = self.hello.take() {
+            return Ok(Some(self.with_lag(Answer { hello: Some(hello), ..Answer::default() })));
+        }
+        loop {
+            if let Some(answer) = self.lease.next() {
+                return Ok(Some(self.with_lag(answer)));
+            }
+            tokio::select! {
+                request = self.requests.message() => match request? {
+                    Some(request) => take(&self.lease, &request)?,
+                    None => return Ok(None),
+                },
+                () = self.lease.changed() => {}
+                () = sleep_until(self.beat) => break,
+                _ = self.site.stopping.wait_for(|stopping| *stopping) => {
+                    return Err(Status::unavailable("the relay stops"));
+                }
+            }
+        }
+        Ok(Some(self.with_lag(Answer::default())))
+    }
+
+    fn with_lag(&mut self, answer: Answer) -> Answer {
+        self.beat = Instant::now() + BEAT_INTERVAL;
+        let lag = (self.site.lag)().unwrap_or_default();
+        Answer { lag_ms: Some(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)), ..answer }
+    }
+}
+
+/// Takes a request.
+pub(crate) fn take(lease: &Lease, request: &Asked) -> Result<(), Status> {
+    let wrong = |wrong: Wrong| Status::invalid_argument(wrong.to_string());
+    if request.hello.is_some() {
+        return Err(wrong(Wrong::Hello));
+    }
+    let read = |addresses: &Option<Addresses>| -> Result<Vec<IpAddr>, Status> {
+        addresses.as_ref().map_or_else(|| Ok(Vec::new()), |some| Ok(some.read().map_err(wrong)?.collect()))
+    };
+    lease.release(read(&request.release)?);
+    lease.ask(read(&request.ask)?).map_err(|many| Status::resource_exhausted(many.to_string()))
+}

@@ -1,0 +1,149 @@
+//! Many clients on loopback: figures, by hand.
+//!
+//! `cargo test --release -p webb-names --test names -- --ignored --nocapture many`
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use webb_names::{Directory, Following, asks, follow};
+
+use crate::relays::{Relay, channel, key, pod};
+
+/// Number from the environment.
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn address(number: usize) -> IpAddr {
+    std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(number).unwrap()).into()
+}
+
+/// Resident bytes of this process.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4096
+}
+
+fn fill(directory: &Directory, pods: usize) {
+    for at in 0..pods {
+        let mut pod = pod(&address(at).to_string());
+        pod.labels.insert("app".to_owned(), format!("app-{}", at % (pods / 10).max(1)));
+        pod.node = format!("node-{}", at / 30);
+        directory.upsert(key(&format!("deployment-of-a-usual-length-5d4f8c7b9-{at}")), &pod);
+    }
+}
+
+/// The time from an ask to its name for one agent after another while all the others are connected
+/// and pods change, the bytes of both sides, and the time until all have what they asked for.
+#[test]
+#[ignore = "figures of a quiet machine, not a check"]
+fn many_clients() {
+    let (clients, each, pods) = (number("CLIENTS", 5000), number("EACH", 300), number("PODS", 150_000));
+    let empty = resident();
+    let (relayed, relay) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let relay = Relay::start("east").await;
+            relayed.send((relay.at, Arc::clone(&relay.directory))).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    let (at_relay, directory) = relay.recv().unwrap();
+    fill(&directory, pods);
+    println!("{pods} pods: {} MB", (resident() - empty) / 1_000_000);
+    let agents = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    agents.block_on(async {
+        let (before, began) = (resident(), Instant::now());
+        let mut tasks = JoinSet::new();
+        let mut all = Vec::new();
+        for client in 0..clients {
+            let following = Arc::new(Following::new("east".to_owned(), format!("node-{client}")));
+            let (asks, mut asked) = asks();
+            for at in 0..each {
+                asks.ask(address((client * 31 + at * 7919) % pods));
+            }
+            all.push((Arc::clone(&following), asks));
+            let channel = channel(at_relay).await;
+            tasks.spawn(async move { follow(channel, &following, &mut asked, |_, _| {}).await.to_string() });
+        }
+        println!("{clients} clients connected after {:.1?}", began.elapsed());
+        while !all.iter().all(|(following, _)| following.counts().named + 40 >= each) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let sent = directory.sent();
+        println!(
+            "{each} names each after {:.1?}: {} MB resident for both sides of all, {} MB sent, {} entries, {} profiles",
+            began.elapsed(),
+            (resident() - before) / 1_000_000,
+            sent.bytes.load(Relaxed) / 1_000_000,
+            sent.entries.load(Relaxed),
+            sent.profiles.load(Relaxed),
+        );
+        // A pod goes 20 times a second, and another comes.
+        let churning = Arc::clone(&directory);
+        let churn = tokio::spawn(async move {
+            for at in 0.. {
+                churning.upsert(key(&format!("churn-{at}")), &pod(&address(at % pods).to_string()));
+                if at > 200 {
+                    churning.delete(&key(&format!("churn-{}", at - 200)));
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let mut times = Vec::new();
+        for round in 0..1000 {
+            let (following, asks) = &all[(round * 37) % clients];
+            let address = address((round * 101 + 77) % pods);
+            let is_answered = || following.held().at(address).is_some();
+            if is_answered() {
+                continue;
+            }
+            let began = Instant::now();
+            asks.ask(address);
+            while !is_answered() {
+                sleep(Duration::from_micros(200)).await;
+            }
+            times.push(began.elapsed());
+        }
+        churn.abort();
+        times.sort_unstable();
+        let at = |part: usize| times[(times.len() - 1) * part / 100];
+        println!(
+            "ask to name, {} times: median {:.1?}, 99th {:.1?}, worst {:.1?}; {} invalidations",
+            times.len(),
+            at(50),
+            at(99),
+            at(100),
+            sent.invalidations.load(Relaxed),
+        );
+        assert_eq!(tasks.len(), clients, "none has ended");
+    });
+}
+
+/// The bytes of one agent that holds as much as it may.
+#[test]
+#[ignore = "figures of a quiet machine, not a check"]
+fn one_agent_that_holds_all_it_may() {
+    let pods = number("PODS", 32_768);
+    let directory = Arc::new(Directory::default());
+    fill(&directory, pods);
+    let before = resident();
+    let following = Following::new("east".to_owned(), "here".to_owned());
+    let lease = directory.connect();
+    for at in 0..pods {
+        following.held().ask(address(at));
+        // In the steps in which an agent meets them.
+        while let Some(request) = following.held().next_request() {
+            lease.ask(request.ask.unwrap().read().unwrap()).unwrap();
+        }
+        while let Some(answer) = lease.next() {
+            following.held().take(answer).1.unwrap();
+        }
+    }
+    println!("{:?}: {} MB", following.counts(), (resident() - before) / 1_000_000);
+}

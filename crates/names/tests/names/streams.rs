@@ -1,0 +1,211 @@
+//! The stream between both sides, over gRPC on loopback.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
+use webb_names::wire::{Answer, Entry, Hello, Pod as WirePod, Profile};
+use webb_names::{Asks, FollowError, Following, asks, follow};
+
+use crate::relays::{Relay, channel, hello, key, lying, pod};
+
+/// Longer than anything takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// An agent without the rest of it.
+struct Agent {
+    following: Arc<Following>,
+    asks: Asks,
+    asked: mpsc::Receiver<IpAddr>,
+}
+
+impl Agent {
+    fn new() -> Self {
+        let (asks, asked) = asks();
+        Self { following: Arc::new(Following::new("east".to_owned(), "here".to_owned())), asks, asked }
+    }
+
+    /// Follows until `done`.
+    async fn until(&mut self, at: std::net::SocketAddr, done: impl Fn(&Following) -> bool) {
+        let following = Arc::clone(&self.following);
+        let met = async {
+            while !done(&following) {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! {
+            error = follow(channel(at).await, &self.following, &mut self.asked, |_, _| {}) => panic!("{error}"),
+            met = timeout(PATIENCE, met) => met.unwrap(),
+        }
+    }
+
+    async fn error(&mut self, at: std::net::SocketAddr) -> FollowError {
+        let followed = follow(channel(at).await, &self.following, &mut self.asked, |_, _| {});
+        timeout(PATIENCE, followed).await.unwrap()
+    }
+
+    fn named(&self, address: &str) -> Option<Vec<String>> {
+        named(&self.following, address)
+    }
+}
+
+fn named(following: &Following, address: &str) -> Option<Vec<String>> {
+    following.held().at(ip(address)).map(|pods| pods.iter().map(ToString::to_string).collect())
+}
+
+/// Names come when they are asked for, change when pods do, and stay when the relay is gone; the
+/// next relay is asked for all of them.
+#[tokio::test]
+async fn names_come_change_and_stay() {
+    let relay = Relay::start("east").await;
+    relay.directory.upsert(key("web"), &pod("10.0.1.1"));
+    let mut agent = Agent::new();
+    agent.asks.ask(ip("10.0.1.1"));
+    agent.asks.ask(ip("10.0.1.2"));
+    agent.until(relay.at, |agent| agent.held().counts().unanswered == 0 && agent.held().blocks().count() == 1).await;
+    assert_eq!(agent.named("10.0.1.1"), Some(vec!["default/web".to_owned()]));
+    assert_eq!(agent.named("10.0.1.2"), Some(vec![]));
+    assert_eq!(agent.named("10.0.1.3"), None);
+    relay.directory.upsert(key("web"), &pod("10.0.1.2"));
+    agent.until(relay.at, |agent| named(agent, "10.0.1.2").is_some_and(|pods| !pods.is_empty())).await;
+
+    drop(relay);
+    assert_eq!((agent.following.counts().stale, agent.following.counts().named), (2, 1));
+    agent.asks.ask(ip("10.0.1.3"));
+    assert_eq!(agent.named("10.0.1.2"), Some(vec!["default/web".to_owned()]), "the last answer stays");
+    let next = Relay::start("east").await;
+    next.directory.upsert(key("other"), &pod("10.0.1.3"));
+    agent
+        .until(next.at, |agent| {
+            let counts = agent.counts();
+            agent.held().at(ip("10.0.1.3")).is_some() && (counts.stale, counts.unanswered) == (0, 0)
+        })
+        .await;
+    assert_eq!(agent.named("10.0.1.2"), Some(vec![]), "the next relay knows better");
+    assert_eq!(agent.named("10.0.1.3"), Some(vec!["default/other".to_owned()]));
+    assert!(!agent.following.is_connected());
+}
+
+/// A relay that does not know the pods yet, one of another cluster, and one that stops refuse; how
+/// far one lags is known.
+#[tokio::test]
+async fn relays_refuse() {
+    let relay = Relay::start("east").await;
+    let mut agent = Agent::new();
+    relay.lag.store(u64::MAX, Relaxed);
+    let error = agent.error(relay.at).await;
+    assert_eq!((error.label(), agent.following.answers()), ("unavailable", 0), "{error}");
+    relay.lag.store(3_600_000, Relaxed);
+    agent.until(relay.at, |agent| agent.answers() > 0).await;
+    assert!(agent.following.staleness() < Duration::from_hours(1), "it cannot be older than this process");
+    relay.lag.store(0, Relaxed);
+
+    let other = Relay::start("west").await;
+    let error = agent.error(other.at).await;
+    assert_eq!(error.label(), "version");
+    assert!(error.to_string().contains("\"east\"") && error.to_string().contains("\"west\""), "{error}");
+
+    let stop = relay.stop.clone();
+    let stopped = async {
+        sleep(Duration::from_millis(50)).await;
+        stop.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    let error = tokio::select! {
+        error = agent.error(relay.at) => error,
+        () = stopped => unreachable!(),
+    };
+    assert!(["unavailable", "ended", "refused"].contains(&error.label()), "{error:?}");
+}
+
+fn entry(address: &str, profile: u64) -> Entry {
+    let pod = WirePod { name: "web".to_owned(), profile, node: "there".to_owned(), created: 1 };
+    Entry { address: Some([ip(address)].into_iter().collect()), pods: vec![pod] }
+}
+
+fn profile(number: u64) -> Profile {
+    Profile { number, namespace: "default".to_owned(), ..Profile::default() }
+}
+
+/// What no relay sends ends the stream with its reason, and does no harm to what is held.
+#[tokio::test]
+async fn wrong_answers_end_the_stream() {
+    let answer = |profiles: Vec<Profile>, entries: Vec<Entry>| Answer { profiles, entries, ..Answer::default() };
+    let good = answer(vec![profile(1)], vec![entry("10.0.1.1", 1)]);
+    let other_version = Hello { version: 99, cluster: "east".to_owned(), name: "liar".to_owned() };
+    let no_address = Entry { address: None, ..entry("10.0.1.1", 1) };
+    let crowd = Entry { pods: vec![entry("10.0.1.1", 1).pods[0].clone(); 9], ..entry("10.0.1.1", 1) };
+    let cases: [(Vec<Answer>, &str); 8] = [
+        (vec![Answer { hello: Some(other_version), ..Answer::default() }], "version 99"),
+        (vec![good.clone()], "greeting"),
+        (vec![hello(), hello()], "greeting"),
+        (vec![hello(), good.clone(), answer(vec![profile(1)], vec![])], "sent twice"),
+        (vec![hello(), answer(vec![], vec![entry("10.0.1.1", 7)])], "never sent"),
+        (vec![hello(), answer(vec![profile(1)], vec![no_address])], "address"),
+        (vec![hello(), answer(vec![profile(1)], vec![crowd])], "more pods"),
+        (vec![hello(), answer(vec![Profile { namespace: String::new(), ..profile(1) }], vec![])], "no valid name"),
+    ];
+    for (answers, expected) in cases {
+        let mut agent = Agent::new();
+        agent.asks.ask(ip("10.0.1.1"));
+        let at = lying(answers).await;
+        let error = agent.error(at).await;
+        assert_eq!(error.label(), "wrong_answer", "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!agent.following.is_connected());
+    }
+}
+
+/// An address that was not asked for is passed over, and counted: it may have been released.
+#[tokio::test]
+async fn unasked_addresses_are_passed_over() {
+    let unasked = Answer { profiles: vec![profile(1)], entries: vec![entry("10.0.1.9", 1)], ..Answer::default() };
+    let at = lying(vec![hello(), unasked]).await;
+    let mut agent = Agent::new();
+    agent.until(at, |agent| agent.counts().unasked == 1).await;
+    assert_eq!((agent.named("10.0.1.9"), agent.following.counts().named), (None, 0));
+}
+
+/// A relay that accepts and says nothing, and bytes that are no HTTP/2, end within the silence.
+#[tokio::test]
+async fn silence_and_garbage_end_the_stream() {
+    let at = lying(vec![hello()]).await;
+    let mut agent = Agent::new();
+    let channel = channel(at).await;
+    // Nothing will come, so only time passes.
+    let followed = tokio::spawn(async move {
+        let error = follow(channel, &agent.following, &mut agent.asked, |_, _| {}).await;
+        error.label()
+    });
+    sleep(Duration::from_millis(200)).await;
+    tokio::time::pause();
+    assert_eq!(followed.await.unwrap(), "silent");
+    tokio::time::resume();
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _sent = stream.write_all(&[0x55; 4096]).await;
+        }
+    });
+    let mut agent = Agent::new();
+    let followed = async {
+        let channel = Endpoint::from_shared(format!("http://{at}")).unwrap().connect().await.ok()?;
+        Some(follow(channel, &agent.following, &mut agent.asked, |_, _| {}).await)
+    };
+    if let Some(error) = timeout(PATIENCE, followed).await.unwrap() {
+        assert!(!matches!(error, FollowError::Wrong(_)), "{error}");
+    }
+    assert!(!agent.following.is_connected());
+}

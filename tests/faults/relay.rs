@@ -1,0 +1,155 @@
+//! An agent with a names relay, and what becomes of its names without it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use webb::actors::Finish;
+use webb::actors::cluster_source::Sources;
+use webb::actors::relay::RelaySettings;
+use webb_cluster::Kind;
+use webb_cluster::kubernetes::{Access, Status, follow_pods};
+use webb_flow::fault::State;
+use webb_flow::{Address, Sort};
+use webb_names::{Directory, Site, serve};
+use webb_observer::client::ServerAddress;
+
+use crate::kube_api::Api;
+use crate::kube_api::agent::timings;
+use crate::kube_api::store::pod;
+use crate::resolver::{ALONE, Resolver, sources, start_with};
+
+/// A relay of the test's API server.
+struct Relay {
+    at: SocketAddr,
+    directory: Arc<Directory>,
+    stop: watch::Sender<bool>,
+    list: JoinHandle<()>,
+    serve: JoinHandle<()>,
+}
+
+impl Relay {
+    async fn start(api: &Api, at: SocketAddr) -> Self {
+        let listener = TcpListener::bind(at).await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let incoming = stream::unfold(listener, |listener| async move {
+            let accepted: io::Result<_> = listener.accept().await.map(|(stream, _)| stream);
+            Some((accepted, listener))
+        });
+        let (directory, status) = (Arc::new(Directory::default()), Arc::new(Status::of(&[Kind::Pod])));
+        let (access, of_site) = (Access::Kubeconfig(api.kubeconfig(None)), Arc::clone(&status));
+        let (stop, stopping) = watch::channel(false);
+        let site = Site {
+            cluster: "lab".to_owned(),
+            name: "relay".to_owned(),
+            lag: Arc::new(move || of_site.synced().then_some(Duration::ZERO)),
+            stopping,
+        };
+        let (listed, served) = (Arc::clone(&directory), Arc::clone(&directory));
+        let list = actix::spawn(async move { match follow_pods(&access, &timings(), &*listed, &status).await {} });
+        let serve = tokio::spawn(async move { serve(served, site, incoming).await.unwrap() });
+        Self { at, directory, stop, list, serve }
+    }
+
+    /// Ends it, and its connections.
+    async fn end(self) {
+        self.list.abort();
+        self.stop.send_replace(true);
+        tokio::time::timeout(Duration::from_mins(1), self.serve).await.unwrap().unwrap();
+    }
+}
+
+fn agent(api: &Api, relay: SocketAddr) -> Resolver {
+    let server = ServerAddress::Tcp { host: relay.ip().to_string(), port: relay.port(), tls: None };
+    let relay = Some(RelaySettings { server, cluster: "lab".to_owned(), node: "node-1".to_owned() });
+    start_with(Sources { relay, ..sources(Some(api.kubeconfig(None))) }, &[])
+}
+
+fn elsewhere(name: &str, ip: &str) -> Value {
+    let mut pod = pod("default", name, ip);
+    pod["spec"]["nodeName"] = "node-2".into();
+    pod
+}
+
+fn ask(resolver: &Resolver, ip: &str) {
+    resolver.names.asks().unwrap().ask(ip.parse::<IpAddr>().unwrap());
+}
+
+fn sort(resolver: &Resolver, ip: &str) -> Sort {
+    resolver.index.load().find(Address::from(ip.parse::<IpAddr>().unwrap())).sort()
+}
+
+/// An agent with a relay watches the pods of its node, and learns those of others by asking: what
+/// it did not ask for is a pod's and no more. Names change with the pods, stay when the relay is gone,
+/// and are put right by the next one.
+#[actix::test]
+async fn names_come_by_need() {
+    let _shared = ALONE.read().await;
+    let api = Api::start();
+    api.put(pod("default", "own", "10.1.0.1"));
+    api.put(elsewhere("far", "10.2.0.1"));
+    api.put(elsewhere("farther", "10.2.0.2"));
+    let relay = Relay::start(&api, ([127, 0, 0, 1], 0).into()).await;
+    let at = relay.at;
+    let resolver = agent(&api, at);
+    resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
+    resolver.until("own pods", |resolver| resolver.who("10.1.0.1") == "default/own").await;
+    assert_eq!((resolver.names.counts().pods, sort(&resolver, "10.2.0.1")), (1, Sort::Unnamed));
+    ask(&resolver, "10.2.0.1");
+    resolver.until("the one that was asked for", |resolver| resolver.who("10.2.0.1") == "default/far").await;
+    assert_eq!((resolver.names.counts().pods, sort(&resolver, "10.2.0.2")), (2, Sort::Unnamed));
+    assert_eq!(sort(&resolver, "10.9.0.1"), Sort::World, "no pod is near");
+
+    // A pod that moves to this node, as one of a StatefulSet does, and another with its address.
+    api.put(pod("default", "far", "10.1.0.2"));
+    api.put(elsewhere("next", "10.2.0.1"));
+    resolver
+        .until("the move", |resolver| {
+            resolver.who("10.1.0.2") == "default/far" && resolver.who("10.2.0.1") == "default/next"
+        })
+        .await;
+
+    relay.end().await;
+    resolver.until("degraded", |resolver| resolver.component.state() == State::Degraded).await;
+    assert!(resolver.component.reason().contains("names relay"), "{}", resolver.component.reason());
+    assert_eq!(resolver.who("10.2.0.1"), "default/next", "the last answer stays");
+    ask(&resolver, "10.2.0.2");
+    api.put(pod("default", "new", "10.1.0.3"));
+    resolver.until("own pods as ever", |resolver| resolver.who("10.1.0.3") == "default/new").await;
+    assert_eq!(sort(&resolver, "10.2.0.2"), Sort::Unnamed, "and what is new is unknown");
+    api.delete("Pod", "default", "next");
+
+    let relay = Relay::start(&api, at).await;
+    resolver.until("what was asked for meanwhile", |resolver| resolver.who("10.2.0.2") == "default/farther").await;
+    resolver.until("what has changed meanwhile", |resolver| sort(resolver, "10.2.0.1") != Sort::Remote).await;
+    resolver.until("up again", |resolver| resolver.component.state() == State::Up).await;
+    assert_eq!(relay.directory.clients().0, 1);
+    let relayed = resolver.names.relay().unwrap();
+    assert!(relayed.ends().values().sum::<u64>() > 0 && relayed.following().is_connected());
+    resolver.supervisor.send(Finish).await.unwrap();
+    relay.end().await;
+}
+
+/// Without a relay from the start nothing is taken for complete: an address that may be a pod's is
+/// unknown, and not of the world.
+#[actix::test]
+async fn a_relay_that_was_never_there() {
+    let _shared = ALONE.read().await;
+    let api = Api::start();
+    api.put(pod("default", "own", "10.1.0.1"));
+    // A port that none listens at: it was bound a moment ago.
+    let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let resolver = agent(&api, at);
+    resolver.until("own pods", |resolver| resolver.who("10.1.0.1") == "default/own").await;
+    resolver.until("why", |resolver| resolver.component.reason().contains("names relay")).await;
+    assert_ne!(resolver.component.state(), State::Up);
+    assert!(!resolver.index.load().is_ready());
+    assert_eq!(sort(&resolver, "10.2.0.1"), Sort::Unnamed);
+    resolver.supervisor.send(Finish).await.unwrap();
+}
