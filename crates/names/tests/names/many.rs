@@ -45,14 +45,15 @@ fn many_clients() {
     let (clients, each, pods) = (number("CLIENTS", 5000), number("EACH", 300), number("PODS", 150_000));
     let empty = resident();
     let (relayed, relay) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let relay = Relay::start("east").await;
             relayed.send((relay.at, Arc::clone(&relay.directory))).unwrap();
             std::future::pending::<()>().await;
         });
-    });
+    };
+    std::thread::Builder::new().spawn(serve).unwrap();
     let (at_relay, directory) = relay.recv().unwrap();
     fill(&directory, pods);
     println!("{pods} pods: {} MB", (resident() - empty) / 1_000_000);
