@@ -15,7 +15,7 @@ use super::items::Items;
 use super::link::Link;
 use super::pods::of_node;
 use super::resume::ResumePoint;
-use super::watch::{Watch, encoded};
+use super::watch::Watch;
 use super::{Resource, answer};
 use crate::Cache;
 
