@@ -11,6 +11,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
     dead_code,
     reason = "a bench may end where it is wrong, and prints figures"
 )]

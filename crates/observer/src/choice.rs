@@ -88,13 +88,9 @@ fn opens(flow: &Flow) -> bool {
 }
 
 fn end(address: Address, port: u16) -> u64 {
-    let [low, high] = halves(address.bits());
+    let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+    let (low, high) = (half(address.bits()), half(address.bits() >> 64));
     mix(mix(mix(u64::from(port)) ^ low) ^ high)
-}
-
-fn halves(bits: u128) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = bits.to_le_bytes();
-    [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(rest)]
 }
 
 /// Mixes the bits of a number, as the finaliser of `SplitMix64`; no seed, so that all agents agree.

@@ -271,7 +271,7 @@ impl Walk {
                 self.left = Some(0);
                 return Step::End;
             }
-            let is_sent = match (&self.choice, event) {
+            let is_sent = match (self.choice, event) {
                 _ if is_lost => self.limits.wanted == Wanted::Flows,
                 (Some(choice), Event::Flow(flow)) => {
                     let chosen = choose(choice, &self.filters, &mut self.details, segment, place, flow);
@@ -359,7 +359,7 @@ fn matches(
 
 /// What a choice makes of the flow in a place of a segment.
 fn choose(
-    choice: &Choice,
+    choice: Choice,
     filters: &Filters,
     details: &mut Option<Details>,
     segment: &Segment,

@@ -230,7 +230,13 @@ fn extras() -> impl Strategy<Value = Option<L7>> {
         |(query, qtypes, addresses, count)| {
             let addresses =
                 addresses.into_iter().take(count).map(|bits| Address::from(std::net::IpAddr::from(bits.to_be_bytes())));
-            L7Record::Dns(Dns { query, qtypes, rcode: count as u32, addresses: addresses.collect(), ..Dns::default() })
+            L7Record::Dns(Dns {
+                query,
+                qtypes,
+                rcode: u32::try_from(count).unwrap(),
+                addresses: addresses.collect(),
+                ..Dns::default()
+            })
         },
     );
     let record = prop_oneof![http, dns, Just(L7Record::None)];
