@@ -33,8 +33,8 @@ pub(super) struct Observing {
 }
 
 impl Observing {
-    /// Starts the history if the API is enabled, or flows are exported or may be sent to outputs, and
-    /// what reads it. `cache` has the other nodes.
+    /// Starts the history if the API is enabled, or flows are exported or may be sent to outputs,
+    /// and what reads it. `cache` has the other nodes.
     pub(super) fn start(
         parts: &Parts,
         settings: &Settings,

@@ -321,8 +321,8 @@ fn log_failure(outcome: io::Result<()>) {
     }
 }
 
-/// A request of a single heartbeat, of a window without rows that ends now: for a check of an output
-/// before an agent sends to it. `instance`: a UUID.
+/// A request of a single heartbeat, of a window without rows that ends now: for a check of an
+/// output before an agent sends to it. `instance`: a UUID.
 ///
 /// # Errors
 /// If there is no memory to compress it with.
