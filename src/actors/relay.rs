@@ -1,8 +1,8 @@
 //! The agent's connection to a names relay: pods of other nodes, of the addresses that flows have.
 //!
 //! It runs on the resolver's thread, beside the watches of what is small and of this node's pods,
-//! so that the two sources of pods take turns. Without a connection the last answers stay; addresses
-//! that are met meanwhile are asked for on the next one.
+//! so that the two sources of pods take turns. Without a connection the last answers stay;
+//! addresses that are met meanwhile are asked for on the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;

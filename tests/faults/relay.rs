@@ -86,8 +86,8 @@ fn sort(resolver: &Resolver, ip: &str) -> Sort {
 }
 
 /// An agent with a relay watches the pods of its node, and learns those of others by asking: what
-/// it did not ask for is a pod's and no more. Names change with the pods, stay when the relay is gone,
-/// and are put right by the next one.
+/// it did not ask for is a pod's and no more. Names change with the pods, stay when the relay is
+/// gone, and are put right by the next one.
 #[actix::test]
 async fn names_come_by_need() {
     let _shared = ALONE.read().await;
