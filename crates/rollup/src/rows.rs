@@ -34,7 +34,7 @@ struct Slot {
 pub(crate) struct Rows {
     limit: usize,
     /// By place.
-    rows: Vec<Row>,
+    keys: Vec<Row>,
     /// By place.
     slots: Vec<Slot>,
     /// Places of the rows.
@@ -52,7 +52,7 @@ impl Rows {
         let hasher = RandomState::default();
         Self {
             limit,
-            rows: Vec::new(),
+            keys: Vec::new(),
             slots: Vec::new(),
             ids: HashTable::new(),
             free: Vec::new(),
@@ -76,7 +76,7 @@ impl Rows {
     /// Removes rows without a sum: their places mean something else from now on.
     pub(crate) fn sweep(&mut self) {
         self.swept = true;
-        for place in 0..self.rows.len() {
+        for place in 0..self.keys.len() {
             if self.is_used(place) && self.slots.get(place).is_some_and(|slot| slot.sums.is_empty()) {
                 self.remove(place);
             }
@@ -84,7 +84,7 @@ impl Rows {
     }
 
     fn is_used(&self, place: usize) -> bool {
-        self.rows.get(place).is_some_and(|row| row.names.is_some())
+        self.keys.get(place).is_some_and(|row| row.names.is_some())
     }
 
     fn is_full(&self) -> bool {
@@ -113,23 +113,22 @@ impl Rows {
     }
 
     fn find(&self, key: &RowKey) -> Option<u32> {
-        let same = |place: &u32| self.rows.get(*place as usize).is_some_and(|row| row.key == *key);
+        let same = |place: &u32| self.keys.get(*place as usize).is_some_and(|row| row.key == *key);
         self.ids.find(self.hasher.hash_one(key), same).copied()
     }
 
     fn insert(&mut self, key: RowKey) -> u32 {
         let (row, slot) =
             (Row { key, names: Some(key.hold()) }, Slot { folded: key.fold != Fold::None, ..Slot::default() });
-        let place = self.free.pop().unwrap_or_else(|| u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
-        match (self.rows.get_mut(place as usize), self.slots.get_mut(place as usize)) {
-            (Some(free), Some(sums)) => (*free, *sums) = (row, slot),
-            _ => {
-                self.rows.push(row);
-                self.slots.push(slot);
-            }
+        let place = self.free.pop().unwrap_or_else(|| u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
+        if let (Some(free), Some(sums)) = (self.keys.get_mut(place as usize), self.slots.get_mut(place as usize)) {
+            (*free, *sums) = (row, slot);
+        } else {
+            self.keys.push(row);
+            self.slots.push(slot);
         }
-        let (rows, hasher) = (&self.rows, &self.hasher);
-        let hash = |place: &u32| rows.get(*place as usize).map_or(0, |row| hasher.hash_one(row.key));
+        let (keys, hasher) = (&self.keys, &self.hasher);
+        let hash = |place: &u32| keys.get(*place as usize).map_or(0, |row| hasher.hash_one(row.key));
         self.ids.insert_unique(hasher.hash_one(key), place, hash);
         place
     }
@@ -145,8 +144,8 @@ impl Rows {
     pub(crate) fn drain(&mut self, mut with: impl FnMut(&RowKey, &Sums)) -> bool {
         self.swept = false;
         let before = self.free.len();
-        for place in 0..self.rows.len() {
-            let (Some(row), Some(slot)) = (self.rows.get(place), self.slots.get_mut(place)) else { continue };
+        for place in 0..self.keys.len() {
+            let (Some(row), Some(slot)) = (self.keys.get(place), self.slots.get_mut(place)) else { continue };
             if row.names.is_none() {
                 continue;
             }
@@ -161,7 +160,7 @@ impl Rows {
     }
 
     fn remove(&mut self, place: usize) {
-        let Some(row) = self.rows.get_mut(place) else { return };
+        let Some(row) = self.keys.get_mut(place) else { return };
         let key = std::mem::take(row).key;
         if let Some(slot) = self.slots.get_mut(place) {
             *slot = Slot::default();

@@ -69,6 +69,56 @@ pub fn refuse(to: &mut Stream, code: u16, reason: &str, message: &str) -> io::Re
     Ok(code)
 }
 
+/// Does what a test has planned; none if the request is answered as always after that.
+fn fail(fault: Fault, to: &mut Stream, shared: &Shared, note: impl Fn(u16)) -> Option<io::Result<()>> {
+    match fault {
+        Fault::Close => Some(Err(broken())),
+        Fault::Status(code) => {
+            note(code);
+            Some(refuse(to, code, "InternalError", "planned by a test").map(drop))
+        }
+        Fault::Throttle(seconds) => {
+            note(429);
+            let body = status(429, "TooManyRequests", "too many requests").to_string();
+            Some(http::answer(to, 429, &format!("retry-after: {seconds}\r\n"), body.as_bytes()))
+        }
+        Fault::Late(time) => {
+            std::thread::sleep(time);
+            None
+        }
+        Fault::Held => {
+            let held = |state: &mut State| !state.faults.is_empty() && !shared.stopped.load(SeqCst);
+            drop(shared.changed.wait_while(shared.state(), held).unwrap());
+            None
+        }
+        Fault::Half => {
+            let begun = http::begin(to).and_then(|()| {
+                http::chunk(to, br#"{"kind":"List","metadata":{"resourceVersion":"1"},"items":[{"meta"#)
+            });
+            Some(begun.and(Err(broken())))
+        }
+        Fault::Garbage => {
+            note(200);
+            Some(http::answer(to, 200, "", b"<html>welcome to the proxy</html>\n"))
+        }
+        Fault::AnotherObject => {
+            note(200);
+            Some(http::answer(to, 200, "", br#"{"kind":"Status","metadata":{},"status":"Success"}"#))
+        }
+        Fault::AnotherList => {
+            note(200);
+            let list =
+                br#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"x"}}]}"#;
+            Some(http::answer(to, 200, "", list))
+        }
+        Fault::SameToken => {
+            note(200);
+            let list = br#"{"kind":"PodList","metadata":{"resourceVersion":"1","continue":"again"},"items":[]}"#;
+            Some(http::answer(to, 200, "", list))
+        }
+    }
+}
+
 fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
     let core = KINDS.iter().find(|(_, path, _)| *path == asked.path).map(|(kind, _, _)| (*kind).to_owned());
     // Single objects are asked for of one kind.
@@ -117,47 +167,10 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
         state.seen.len() - 1
     };
     let note = |code| shared.state().seen[slot].status = code;
-    match planned(kind, watch, shared) {
-        None => {}
-        Some(Fault::Close) => return Err(broken()),
-        Some(Fault::Status(code)) => {
-            note(code);
-            return refuse(to, code, "InternalError", "planned by a test").map(drop);
-        }
-        Some(Fault::Throttle(seconds)) => {
-            note(429);
-            let body = status(429, "TooManyRequests", "too many requests").to_string();
-            return http::answer(to, 429, &format!("retry-after: {seconds}\r\n"), body.as_bytes());
-        }
-        Some(Fault::Late(time)) => std::thread::sleep(time),
-        Some(Fault::Held) => {
-            let held = |state: &mut State| !state.faults.is_empty() && !shared.stopped.load(SeqCst);
-            drop(shared.changed.wait_while(shared.state(), held).unwrap());
-        }
-        Some(Fault::Half) => {
-            http::begin(to)?;
-            http::chunk(to, br#"{"kind":"List","metadata":{"resourceVersion":"1"},"items":[{"meta"#)?;
-            return Err(broken());
-        }
-        Some(Fault::Garbage) => {
-            note(200);
-            return http::answer(to, 200, "", b"<html>welcome to the proxy</html>\n");
-        }
-        Some(Fault::AnotherObject) => {
-            note(200);
-            return http::answer(to, 200, "", br#"{"kind":"Status","metadata":{},"status":"Success"}"#);
-        }
-        Some(Fault::AnotherList) => {
-            note(200);
-            let list =
-                br#"{"kind":"ServiceList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"x"}}]}"#;
-            return http::answer(to, 200, "", list);
-        }
-        Some(Fault::SameToken) => {
-            note(200);
-            let list = br#"{"kind":"PodList","metadata":{"resourceVersion":"1","continue":"again"},"items":[]}"#;
-            return http::answer(to, 200, "", list);
-        }
+    if let Some(fault) = planned(kind, watch, shared)
+        && let Some(outcome) = fail(fault, to, shared, note)
+    {
+        return outcome;
     }
     let (known, forbidden) = admitted(asked, &role, shared);
     let protobuf = if asked.is_for_protobuf() { shared.state().protobuf } else { Protobuf::Unknown };
