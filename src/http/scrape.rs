@@ -209,9 +209,9 @@ impl Scrape {
         (Arc::clone(&collector.snapshot), collector.moment, if missing == 0 { 0 } else { 2 })
     }
 
-    /// Makes a sample of a scrape's snapshot if one is due. A scrape does not wait while the samples
-    /// are read, nor for the names of many new series: the sample stays due, and the next reader
-    /// takes it.
+    /// Makes a sample of a scrape's snapshot if one is due. A scrape does not wait while the
+    /// samples are read, nor for the names of many new series: the sample stays due, and the next
+    /// reader takes it.
     fn sample_beside(&self, snapshot: &RenderedSnapshot, moment: Moment) {
         let mut store = match self.store.try_lock() {
             Ok(store) => store,

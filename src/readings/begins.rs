@@ -175,8 +175,8 @@ impl Begins {
         }
     }
 
-    /// Drops names that do not exist, as was to be expected: a resolver tried them in its search path
-    /// for another name.
+    /// Drops names that do not exist, as was to be expected: a resolver tried them in its search
+    /// path for another name.
     fn drop_tries(&mut self, known: &Known) {
         for series in known.iter().filter(|series| series.is_try) {
             if let Some(pair) = &series.pair {

@@ -58,8 +58,8 @@ pub(super) async fn handle(
     }
 }
 
-/// True for a request of which all that comes behind its head would be the body, without an end: for
-/// a tunnel, or to go on as a WebSocket.
+/// True for a request of which all that comes behind its head would be the body, without an end:
+/// for a tunnel, or to go on as a WebSocket.
 fn is_endless(request: &ServiceRequest) -> bool {
     let is_socket = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
     request.method() == Method::CONNECT || request.headers().get_all(UPGRADE).any(is_socket)

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!((cache.address_events(), cache.node_pods()), (events(3, 3), NodePods::default()));
     }
 
-    /// Pods that run here count whoever's network they have; those that have ended do not.
+    /// Pods that run here count, those with the node's network too; those that have ended do not.
     #[test]
     fn pods_that_run_here() {
         let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });

@@ -131,8 +131,8 @@ fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
     lines
 }
 
-/// The characters of a line, with stars in the place of users and passwords of URLs: an excerpt goes
-/// into logs.
+/// The characters of a line, with stars in the place of users and passwords of URLs: an excerpt
+/// goes into logs.
 fn masked(line: &str) -> Vec<char> {
     let mut letters: Vec<char> = line.chars().collect();
     let mut at = 0;

@@ -221,14 +221,14 @@ pub(super) fn list_item<T>(resource: &Resource, item: &[u8], read: ReadItem<T>) 
 /// Refuses a list of another kind, as far as its beginning says of which it is.
 pub(super) fn check_beginning(resource: &Resource, beginning: &[u8]) -> Result<(), ApiError> {
     let kind = serde_json::from_slice::<RawKind<'_>>(beginning).map(|list| list.kind);
-    kind.map_or(Ok(()), |kind| resource.check_list(&kind))
+    kind.map_or(Ok(()), |kind| resource.check_list(&kind)).map_err(ApiError::Malformed)
 }
 
 /// Reads a list without its items.
 pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, ApiError> {
     let page: RawPage<'_> = serde_json::from_slice(rest).map_err(|error| not_a_list(resource, &error))?;
     // What takes a list's place, such as a Status, must not be an empty one.
-    page.kind.map_or(Ok(()), |kind| resource.check_list(&kind))?;
+    page.kind.map_or(Ok(()), |kind| resource.check_list(&kind)).map_err(ApiError::Malformed)?;
     let RawPageMeta { resource_version, next, remaining_item_count } = page.metadata;
     Ok(Page { version: resource_version, next, remaining: remaining_item_count.unwrap_or(0) })
 }

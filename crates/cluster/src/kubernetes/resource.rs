@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use super::error::ApiError;
 use crate::{Kind, ObjectKey};
 
 /// One kind of object as the API serves it.
@@ -130,12 +129,12 @@ impl Resource {
     }
 
     /// Refuses a list of another kind: an empty one would make all objects go.
-    pub(super) fn check_list(&self, kind: &str) -> Result<(), ApiError> {
+    pub(super) fn check_list(&self, kind: &str) -> Result<(), String> {
         if kind.strip_suffix("List").is_some_and(|of| self.is_of(of)) {
             return Ok(());
         }
         let Self { plural, kind: own, .. } = self;
-        Err(ApiError::Malformed(format!("a list of {plural} is of the kind {kind:?}, expected {}List", own.name())))
+        Err(format!("a list of {plural} is of the kind {kind:?}, expected {}List", own.name()))
     }
 
     /// The form of a list.

@@ -2,7 +2,6 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::super::error::ApiError;
 use super::super::resource::Resource;
 use super::wire::{Fields, Value, WireError, number};
 use crate::cutter::MAX_OBJECT_BYTES;
@@ -15,11 +14,11 @@ const MAX_REST_BYTES: usize = 1 << 20;
 
 /// A list that cannot be cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(in crate::kubernetes) enum ListError {
+pub(crate) enum ListError {
     #[error("it does not begin as an object in protocol buffers: {0:?}")]
     Magic(String),
-    #[error(transparent)]
-    Kind(ApiError),
+    #[error("{0}")]
+    Kind(String),
     #[error("a part is longer than {0} bytes")]
     TooLong(usize),
     #[error("a part is longer than the list")]
@@ -45,7 +44,7 @@ enum Section {
 
 /// Cuts the items out of a list.
 #[derive(Debug)]
-pub(in crate::kubernetes) struct ListCutter {
+pub(crate) struct ListCutter {
     resource: Resource,
     buffer: BytesMut,
     section: Section,
@@ -64,28 +63,28 @@ struct Begin {
 
 impl ListCutter {
     /// A cutter for a list of these objects.
-    pub(in crate::kubernetes) fn of(resource: &Resource) -> Self {
+    pub(crate) fn of(resource: &Resource) -> Self {
         let (buffer, section, metadata) = (BytesMut::default(), Section::default(), Vec::new());
         Self { resource: resource.clone(), buffer, section, metadata }
     }
 
     /// Takes the next piece of the list.
-    pub(in crate::kubernetes) fn push(&mut self, piece: &[u8]) {
+    pub(crate) fn push(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
 
     /// The list's metadata, as far as it came.
-    pub(in crate::kubernetes) fn metadata(&self) -> &[u8] {
+    pub(crate) fn metadata(&self) -> &[u8] {
         &self.metadata
     }
 
     /// True once the list has come to its end.
-    pub(in crate::kubernetes) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.section == Section::End
     }
 
     /// The next item, if all of it is there.
-    pub(in crate::kubernetes) fn next(&mut self) -> Result<Option<Bytes>, ListError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, ListError> {
         loop {
             match self.section {
                 Section::Magic => {

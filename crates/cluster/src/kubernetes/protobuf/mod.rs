@@ -34,7 +34,7 @@ pub(super) type ReadMessage<T> = fn(&Resource, &[u8]) -> Item<T>;
 impl From<ListError> for ApiError {
     fn from(error: ListError) -> Self {
         match error {
-            ListError::Kind(error) => error,
+            ListError::Kind(text) => Self::Malformed(text),
             error => Self::Malformed(format!("a list cannot be read: {error}")),
         }
     }
