@@ -4,6 +4,7 @@
 //! environment, so a mistake gets the same answer wherever it was made. The help is meant to be
 //! enough to work with: examples, exit codes, variables.
 
+mod check_config;
 mod check_endpoint;
 mod generated;
 mod names;
@@ -147,22 +148,6 @@ Exit codes:
       spite of its capabilities (seccomp, user namespace, lockdown, memory limit); the text says which
   77  a capability is missing";
 
-const CHECK_HELP: &str = "\
-Every problem is reported, each with its line and what was expected; then what a valid file changes.
-Variables, flags and the machine play no part: what passes here passes everywhere. The files that
-`metrics_config`, `export.config` and `outputs_config` name are checked too, where they exist.
-With --send each output of `outputs_config` gets a heartbeat, once, with the variables and files of
-this machine; the receiver's answer is printed.
-
-Examples:
-  webb check-config /etc/webb/webb.yaml
-  webb check-config --send /etc/webb/webb.yaml     do the receivers take what is sent?
-
-Exit codes:
-  0   valid, perhaps with warnings
-  1   a receiver refuses, or cannot be reached (--send)
-  64  not valid, or not readable";
-
 const REPLAY_HELP: &str = "\
 Reads flows, one JSON object a line: {\"flow\":{...}} or the flow alone, plain, gzip or zstd.
 Lost events count, other events are passed over. A line that cannot be read is named on standard
@@ -221,7 +206,7 @@ pub enum Command {
     #[command(after_help = PROBE_HELP)]
     Probe(ProbeArgs),
     /// Check a configuration file without running
-    #[command(after_help = CHECK_HELP)]
+    #[command(after_help = check_config::HELP)]
     CheckConfig(CheckConfigArgs),
     /// Count the flows of a file as if they happened now, and print the metrics
     #[command(after_help = REPLAY_HELP)]
