@@ -70,8 +70,8 @@ pub fn refuse(to: &mut Stream, code: u16, reason: &str, message: &str) -> io::Re
 }
 
 /// Does what a test has planned; none if the request is answered as always after that.
-fn fail(fault: Fault, to: &mut Stream, shared: &Shared, note: impl Fn(u16)) -> Option<io::Result<()>> {
-    match fault {
+fn fail(fault: &Fault, to: &mut Stream, shared: &Shared, note: impl Fn(u16)) -> Option<io::Result<()>> {
+    match *fault {
         Fault::Close => Some(Err(broken())),
         Fault::Status(code) => {
             note(code);
@@ -168,7 +168,7 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
     };
     let note = |code| shared.state().seen[slot].status = code;
     if let Some(fault) = planned(kind, watch, shared)
-        && let Some(outcome) = fail(fault, to, shared, note)
+        && let Some(outcome) = fail(&fault, to, shared, note)
     {
         return outcome;
     }
