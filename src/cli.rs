@@ -119,6 +119,9 @@ One replica leads, by a Lease (operator.lease_name), and serves what is the same
 services without an address, pods that no agent sees, addresses by node. The others serve their own
 state. Neither eBPF nor a capability is needed.
 
+Of the configuration count the keys operator, admin_listen, kubeconfig, agent_metrics.compat,
+privileges, shutdown, supervision and log.
+
 Examples:
   webb operator
   webb operator --kubeconfig ~/.kube/config --log debug
@@ -201,7 +204,7 @@ pub enum Command {
     Operator(OperatorArgs),
     /// Tell agents which pods have the addresses that they meet, in a large cluster
     #[command(after_help = names::HELP)]
-    Names(NamesArgs),
+    Names(OperatorArgs),
     /// Report what this kernel and these privileges allow
     #[command(after_help = PROBE_HELP)]
     Probe(ProbeArgs),
@@ -288,11 +291,10 @@ pub struct RunArgs {
     pub log: Option<String>,
 }
 
-/// `webb operator`.
+/// `webb operator` and `webb names`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OperatorArgs {
-    /// Configuration file; the keys `operator`, `admin_listen`, `kubeconfig`,
-    /// `agent_metrics.compat`, `privileges`, `shutdown`, `supervision` and `log` count
+    /// Configuration file, of which a few keys count
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
@@ -307,33 +309,6 @@ pub struct OperatorArgs {
 }
 
 impl OperatorArgs {
-    /// Layers of the settings, as [`RunArgs::layers`].
-    pub fn layers(&self, environment: Environment) -> Layers {
-        let Self { config, admin_listen, kubeconfig, log } = self.clone();
-        RunArgs { config, admin_listen, kubeconfig, log, ..RunArgs::default() }.layers(environment)
-    }
-}
-
-/// `webb names`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct NamesArgs {
-    /// Configuration file; the keys `names`, `names_tls`, `cluster_name`, `kubeconfig`,
-    /// `metrics_listen`, `admin_listen`, `admin`, `privileges`, `shutdown`, `supervision` and `log`
-    /// count
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub admin_listen: Option<String>,
-    /// How to reach the API server; found by itself unless given
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<String>,
-    /// Log level, or directives such as `info,webb_cluster=debug`; info unless configured
-    #[arg(long, value_name = "LEVEL")]
-    pub log: Option<String>,
-}
-
-impl NamesArgs {
     /// Layers of the settings, as [`RunArgs::layers`].
     pub fn layers(&self, environment: Environment) -> Layers {
         let Self { config, admin_listen, kubeconfig, log } = self.clone();

@@ -5,6 +5,9 @@ It watches the pods of the cluster, and tells each agent of the addresses that t
 for clusters in which each agent cannot watch all pods: docs/relay.md. Replicas know nothing of each
 other. Neither eBPF nor a capability is needed.
 
+Of the configuration count the keys names, names_tls, cluster_name, kubeconfig, metrics_listen,
+admin_listen, admin, privileges, shutdown, supervision and log.
+
 Examples:
   webb names --config /etc/webb/webb.yaml
   webb names --kubeconfig ~/.kube/config --log debug        for agents of this machine

@@ -23,6 +23,7 @@ fn help_texts() {
     insta::assert_snapshot!("webb", help(&[]));
     insta::assert_snapshot!("run", help(&["run"]));
     insta::assert_snapshot!("operator", help(&["operator"]));
+    insta::assert_snapshot!("names", help(&["names"]));
     insta::assert_snapshot!("probe", help(&["probe"]));
     insta::assert_snapshot!("check-config", help(&["check-config"]));
     insta::assert_snapshot!("replay", help(&["replay"]));

@@ -69,7 +69,7 @@ struct HeldAddress {
     /// Its place in the order of the asks.
     stamp: u64,
     answered: Answered,
-    pods: Vec<ObjectKey>,
+    pods: Vec<Arc<ObjectKey>>,
 }
 
 /// A pod, with those of its addresses that are held.
@@ -78,7 +78,7 @@ struct HeldPod {
     profile: Arc<Profile>,
     node: String,
     created: i64,
-    addresses: BTreeSet<IpAddr>,
+    addresses: Vec<IpAddr>,
 }
 
 /// The addresses that an agent holds.
@@ -91,7 +91,7 @@ pub struct Held {
     named: BTreeMap<u64, IpAddr>,
     unnamed: BTreeMap<u64, IpAddr>,
     last_stamp: u64,
-    pods: HashMap<ObjectKey, HeldPod, RandomState>,
+    pods: HashMap<Arc<ObjectKey>, HeldPod, RandomState>,
     /// Of this stream.
     profiles: HashMap<u64, Arc<Profile>, RandomState>,
     blocks: BTreeSet<IpAddr>,
@@ -240,6 +240,8 @@ impl Held {
             }
             if pod.node != self.own_node {
                 let key = ObjectKey { namespace: profile.namespace.clone(), name: pod.name };
+                let known = self.pods.get_key_value(&key).map(|(key, _)| Arc::clone(key));
+                let key = known.unwrap_or_else(|| Arc::new(key));
                 pods.push((key, Arc::clone(profile), pod.node, pod.created));
             }
         }
@@ -252,27 +254,28 @@ impl Held {
             Answered::Before => self.counts.stale -= 1,
             Answered::Now => {}
         }
-        let keys: Vec<ObjectKey> = pods.iter().map(|(key, ..)| key.clone()).collect();
+        let keys: Vec<Arc<ObjectKey>> = pods.iter().map(|(key, ..)| Arc::clone(key)).collect();
         let before = std::mem::replace(&mut held.pods, keys);
         let stamp = held.stamp;
         for key in before {
             if !pods.iter().any(|(now, ..)| *now == key) {
                 self.leave(address, &key);
-                changed.insert(key);
+                changed.insert(ObjectKey::clone(&key));
             }
         }
         let is_named = !pods.is_empty();
         for (key, profile, node, created) in pods {
             let fresh =
-                || HeldPod { profile: Arc::clone(&profile), node: node.clone(), created, addresses: BTreeSet::new() };
+                || HeldPod { profile: Arc::clone(&profile), node: node.clone(), created, addresses: Vec::new() };
             let known = self.pods.entry(key.clone()).or_insert_with(fresh);
             if *known.profile != *profile || known.node != node || known.created != created {
                 let addresses = std::mem::take(&mut known.addresses);
                 *known = HeldPod { profile, node, created, addresses };
-                changed.insert(key.clone());
+                changed.insert(ObjectKey::clone(&key));
             }
-            if known.addresses.insert(address) {
-                changed.insert(key);
+            if !known.addresses.contains(&address) {
+                known.addresses.push(address);
+                changed.insert(ObjectKey::clone(&key));
             }
         }
         let (into, out_of) =
@@ -285,7 +288,7 @@ impl Held {
     /// An address is not a pod's any more, or not held.
     fn leave(&mut self, address: IpAddr, key: &ObjectKey) {
         if let Some(pod) = self.pods.get_mut(key) {
-            pod.addresses.remove(&address);
+            pod.addresses.retain(|other| *other != address);
             if pod.addresses.is_empty() {
                 self.pods.remove(key);
             }
@@ -306,7 +309,7 @@ impl Held {
             self.outgoing.insert(address, false);
             for key in held.pods {
                 self.leave(address, &key);
-                changed.insert(key);
+                changed.insert(ObjectKey::clone(&key));
             }
         }
         changed
@@ -328,7 +331,7 @@ impl Held {
         let HeldPod { profile, node, created, addresses } = self.pods.get(key)?;
         Some(Pod {
             labels: profile.labels.clone(),
-            addresses: addresses.iter().copied().collect(),
+            addresses: addresses.clone(),
             created: *created,
             workload: profile.workload.clone(),
             node: node.clone(),
@@ -341,11 +344,11 @@ impl Held {
 
     /// Names of all pods.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.pods.keys()
+        self.pods.keys().map(|key| &**key)
     }
 
     /// The pods that the relay named at an address that is held; none if there is no answer.
-    pub fn at(&self, address: IpAddr) -> Option<&[ObjectKey]> {
+    pub fn at(&self, address: IpAddr) -> Option<&[Arc<ObjectKey>]> {
         self.addresses.get(&address).filter(|held| held.answered != Answered::Never).map(|held| &*held.pods)
     }
 
