@@ -267,7 +267,7 @@ impl Held {
         for (key, profile, node, created) in pods {
             let fresh =
                 || HeldPod { profile: Arc::clone(&profile), node: node.clone(), created, addresses: Vec::new() };
-            let known = self.pods.entry(key.clone()).or_insert_with(fresh);
+            let known = self.pods.entry(Arc::clone(&key)).or_insert_with(fresh);
             if *known.profile != *profile || known.node != node || known.created != created {
                 let addresses = std::mem::take(&mut known.addresses);
                 *known = HeldPod { profile, node, created, addresses };

@@ -27,7 +27,7 @@ use pods::{Changed, Pods};
 /// Addresses that one client may hold.
 pub(crate) const MAX_LEASES: usize = 65_536;
 
-/// A client asks for more addresses than [`MAX_LEASES`].
+/// A client asks for more addresses than `MAX_LEASES`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a client may hold {MAX_LEASES} addresses, and this one asks for more")]
 pub struct TooMany;
@@ -168,7 +168,7 @@ impl Lease {
     /// Takes addresses on. One that is held already is sent again.
     ///
     /// # Errors
-    /// If the client would hold more than [`MAX_LEASES`].
+    /// If the client would hold more than `MAX_LEASES`.
     pub fn ask(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<(), TooMany> {
         let mut state = self.directory.state();
         let State { holders, clients, .. } = &mut *state;
