@@ -148,7 +148,7 @@ impl Naive {
 fn check(client: &Client, naive: &Naive) {
     for address in client.held.addresses() {
         let held = client.held.at(address).unwrap_or_else(|| panic!("{address} has no answer"));
-        let held: BTreeSet<ObjectKey> = held.iter().map(ObjectKey::clone).collect();
+        let held: BTreeSet<ObjectKey> = held.iter().map(|key| ObjectKey::clone(key)).collect();
         assert_eq!(held, naive.at(address), "{address}");
     }
     for key in client.held.keys() {
