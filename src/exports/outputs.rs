@@ -335,7 +335,7 @@ mod tests {
             ),
             (
                 "otlp:\n- name: a\n  endpoint: https://a\n  queue: {max_bytes: 2MiB}\n",
-                "queue.max_bytes: expected at least `batch.max_bytes`\n --> outputs.yaml:4:23",
+                "queue.max_bytes: expected at least `batch.max_bytes`\n --> outputs.yaml:4:22",
             ),
             (
                 "otlp:\n- {name: a, endpoint: 'https://a', batch: {max_bytes: 1}}\n",
