@@ -6,9 +6,9 @@
 //!                                     └──────── addresses it meets ──────┘
 //! ```
 //!
-//! [`Directory`] and [`Held`] are state without input or output; [`serve()`] and [`follow()`] are the
-//! stream between them. On both sides an answer is the whole truth about one address, so a later
-//! one replaces an earlier one, and nothing depends on how many were between.
+//! [`Directory`] and [`Held`] are state without input or output; [`serve()`] and [`follow()`] are
+//! the stream between them. On both sides an answer is the whole truth about one address, so a
+//! later one replaces an earlier one, and nothing depends on how many were between.
 
 mod addresses;
 mod directory;
