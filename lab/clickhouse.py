@@ -42,6 +42,11 @@ def expect(what, found, wanted):
     print(f"clickhouse: {what}: {found}")
 
 
+def windows_of(rows):
+    """Windows, missing packets and lost flows of each node."""
+    return {row[0]: (int(row[1]), int(row[4]), int(row[5])) for row in rows}
+
+
 class Engine:
     """An engine with the tables of the page."""
 
@@ -87,7 +92,7 @@ def main():
         gigabytes = {tuple(row[:2]): row[2] for row in engine.ask(between)}
         expect("bytes of tiefighter between zones", round(gigabytes[("default", "tiefighter")] * 1e9), two["between_zones"])
 
-        windows = {row[0]: (int(row[1]), int(row[4]), int(row[5])) for row in engine.ask(nodes)}
+        windows = windows_of(engine.ask(nodes))
         records = [json.loads(line) for line in everything]
         heard = {}
         for record in records:
@@ -105,8 +110,9 @@ def main():
             engine.add(again, Path(scratch) / "again.jsonl")
         plain = engine.ask(f"{sums} FROM webb_rollups")
         if plain == once:
-            sys.exit("clickhouse: repeated rows were merged before anybody looked, so FINAL was not tested")
+            sys.exit("clickhouse: repeated rows were merged before the query, so FINAL was not tested")
         expect("rows and sums of what was sent two and a half times, FINAL", engine.ask(f"{sums} FROM webb_rollups FINAL"), once)
+        expect("windows of each node, as before", windows_of(engine.ask(nodes)), windows)
         by_uid = engine.ask(f"{sums} FROM (SELECT * FROM webb_rollups LIMIT 1 BY uid)")
         expect("the same with LIMIT 1 BY uid", by_uid, once)
 

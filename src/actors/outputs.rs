@@ -1,8 +1,8 @@
 //! The outputs that run, one thread each, and how one set of them becomes another.
 //!
 //! An output that does not change goes on. One that gets another configuration sends what it can
-//! within the time for that, and ends; then the new one begins, with what still waits. Meanwhile
-//! nothing is offered to either.
+//! within the time for that, and ends; then the new one begins, with what still waits. What is
+//! offered meanwhile waits in the new one's queue.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,8 +94,20 @@ impl Outputs {
             .extract_if(.., |_, member| !is_same(member.output.config()))
             .map(|(_, member)| member)
             .collect();
-        self.offer_to(wanted);
-        // What is open goes to the outputs that leave.
+        let mut failed = None;
+        let mut new = Vec::new();
+        for wanted in wanted.outputs.iter().filter(|output| !self.held().contains_key(&output.config.name)) {
+            let OutputFactory { environment, instance, .. } = &self.factory;
+            match Output::new(wanted.config.clone(), environment, instance) {
+                Ok(output) => new.push(Arc::new(output)),
+                Err(why) => {
+                    tracing::error!(output = %wanted.config.name, "not started: {why}");
+                    failed = Some(format!("output {}: {why}", wanted.config.name));
+                }
+            }
+        }
+        self.offer_to(wanted, &new);
+        // What was written goes to the outputs that leave.
         let taken_up = async {
             while !self.streams.have_taken_up() {
                 tokio::time::sleep(TAKEN_UP_EVERY).await;
@@ -105,28 +117,16 @@ impl Outputs {
             tracing::warn!("rollups or flows have not taken up the change of outputs in time");
         }
         futures::future::join_all(leaving.iter().map(|member| self.end(member))).await;
-        let mut failed = None;
-        for wanted in &wanted.outputs {
-            let name = &wanted.config.name;
-            if self.held().contains_key(name) {
-                continue;
+        for output in new {
+            let name = &output.config().name;
+            if let Some(before) = leaving.iter().find(|member| member.output.config().name == *name) {
+                output.take_over(&before.output);
             }
-            match self.start(wanted) {
-                Ok(output) => {
-                    if let Some(before) = leaving.iter().find(|member| member.output.config().name == *name) {
-                        output.take_over(&before.output);
-                    }
-                }
-                Err(why) => {
-                    tracing::error!(output = %name, "not started: {why}");
-                    failed = Some(format!("output {name}: {why}"));
-                }
-            }
+            self.start(output);
         }
         for member in &leaving {
             close(&member.output, "the output is gone");
         }
-        self.offer_to(wanted);
         failed
     }
 
@@ -139,17 +139,14 @@ impl Outputs {
         }
     }
 
-    fn start(&self, wanted: &exports::Output) -> Result<Arc<Output>, String> {
-        let OutputFactory { components, directory, policy, escalations, environment, instance } = &self.factory;
-        let name = &wanted.config.name;
-        let output = Output::new(wanted.config.clone(), environment, instance).map_err(|error| error.to_string())?;
-        let output = Arc::new(output);
-        let component = components.renew(&component_name(name));
+    fn start(&self, output: Arc<Output>) {
+        let OutputFactory { components, directory, policy, escalations, .. } = &self.factory;
+        let name = output.config().name.clone();
+        let component = components.renew(&component_name(&name));
         let intensity = Intensity::new(Arc::clone(&component), Arc::clone(policy), escalations.clone());
         let supervisor = output::start(Arc::clone(&output), intensity);
         directory.add(component.name(), supervisor.clone().recipient());
-        self.held().insert(name.clone(), Member { output: Arc::clone(&output), supervisor, component });
-        Ok(output)
+        self.held().insert(name, Member { output, supervisor, component });
     }
 
     async fn end(&self, member: &Member) {
@@ -159,13 +156,12 @@ impl Outputs {
         }
     }
 
-    /// Has rows and flows be offered to the outputs that run and want them.
-    fn offer_to(&self, wanted: &OutputsFile) {
+    /// Has rows and flows be offered to the outputs that want them: those that run, and new ones.
+    fn offer_to(&self, wanted: &OutputsFile, new: &[Arc<Output>]) {
         let held = self.held();
         let running = |wanted: &exports::Output| {
-            held.get(&wanted.config.name)
-                .filter(|member| *member.output.config() == wanted.config)
-                .map(|member| Arc::clone(&member.output))
+            let known = held.values().map(|member| &member.output).chain(new);
+            known.filter(|output| *output.config() == wanted.config).map(Arc::clone).next()
         };
         let of = |stream| wanted.outputs.iter().filter(move |output| output.streams.contains(&stream));
         let outputs = of(Stream::Rollups).filter_map(running).collect();

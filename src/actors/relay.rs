@@ -107,7 +107,8 @@ impl RelayClient {
 
     /// Reason for which names of other nodes' pods are incomplete or stale; empty if there is none.
     pub fn complaint(&self) -> String {
-        match self.state().failure.clone() {
+        let failure = self.state().failure.clone();
+        match failure {
             Some((since, failure)) => {
                 format!("names relay: {}: {failure} (for {} s)", self.server, since.elapsed().as_secs())
             }

@@ -37,14 +37,18 @@ pub(super) fn read(values: &mut Values<'_>, root: &Node, node: Option<&Node>) ->
     let sample_every = number(every, "every", defaults.sample_every, 0);
     let max_per_second = number(max_per_second, "max_per_second", defaults.max_per_second, 1);
     let bodies = [("none", Body::None), ("summary", Body::Summary), ("hubble", Body::Hubble)];
+    let fields = read_fields(values, fields);
+    // The line has what the fields leave out.
+    let body =
+        values.choice(body, "body", &bodies).unwrap_or(if fields.is_empty() { defaults.body } else { Body::None });
     Some(FlowSettings {
         filters,
         sample_every,
         max_per_second,
         uid: values.boolean(uid, "uid", defaults.uid),
         labels: read_labels(values, labels),
-        body: values.choice(body, "body", &bodies).unwrap_or_default(),
-        fields: read_fields(values, fields),
+        body,
+        fields,
     })
 }
 

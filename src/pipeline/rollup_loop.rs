@@ -250,7 +250,10 @@ impl RollupState {
     /// window that was sent, and two rows of one key must not become one. No row is open.
     fn begin_instance(&self, work: &mut Work, now_ns: u64) {
         work.instance = new_instance();
-        work.encoder.set_instance(work.instance, self.seen());
+        work.encoder.set_instance(work.instance);
+        if work.windows.is_none() {
+            work.encoder.begin_from(self.seen());
+        }
         self.make_feeds(work);
         work.settings = work.wanted.settings;
         work.rollups.apply(work.settings);

@@ -89,6 +89,8 @@ fn own() -> impl Iterator<Item = Row> {
         name: def.name.to_owned(),
         from: if ["webb_rollup_", "webb_output"].iter().any(|start| def.name.starts_with(start)) {
             "with `outputs_config`".to_owned()
+        } else if def.name.starts_with("webb_cluster_relay_") {
+            "with `cluster_relay`".to_owned()
         } else {
             "always".to_owned()
         },

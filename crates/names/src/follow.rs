@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -207,8 +207,11 @@ async fn run(
     greet(first.hello.as_ref(), &following.cluster)?;
     let _connected = Connected::new(following);
     let mut next = Some(Answer { hello: None, ..first });
+    // Of the next answer, whatever is asked meanwhile.
+    let mut deadline = tokio::time::Instant::now() + SILENCE;
     loop {
         if let Some(answer) = next.take() {
+            deadline = tokio::time::Instant::now() + SILENCE;
             following.answers.fetch_add(1, Relaxed);
             if answer.hello.is_some() {
                 return Err(Wrong::Hello.into());
@@ -225,7 +228,7 @@ async fn run(
         }
         let has_request = following.held().has_request();
         tokio::select! {
-            answer = timeout(SILENCE, answers.message()) => {
+            answer = timeout_at(deadline, answers.message()) => {
                 let answer = answer.map_err(|_| FollowError::Silent)??;
                 next = Some(answer.ok_or(FollowError::Ended)?);
             }

@@ -172,8 +172,9 @@ impl AgentStream {
 
     fn with_lag(&mut self, answer: Answer) -> Answer {
         self.beat = Instant::now() + BEAT_INTERVAL;
-        let lag = (self.site.lag)().unwrap_or_default();
-        Answer { lag_ms: Some(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)), ..answer }
+        // While the pods are being listed it is not known.
+        let lag = (self.site.lag)();
+        Answer { lag_ms: lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)), ..answer }
     }
 }
 

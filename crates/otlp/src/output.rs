@@ -214,6 +214,13 @@ impl Output {
         self.sequence.fetch_add(1, Relaxed)
     }
 
+    /// Goes on behind the greatest number that a file has.
+    pub(crate) fn continue_sequence(&self, greatest: Option<u64>) {
+        if let Some(greatest) = greatest {
+            self.sequence.fetch_max(greatest.saturating_add(1), Relaxed);
+        }
+    }
+
     /// Milliseconds since 1970, by a clock that is not set.
     pub(crate) fn now_ms(&self) -> u64 {
         self.started_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(0)

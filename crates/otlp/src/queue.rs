@@ -148,10 +148,12 @@ impl Queue {
         }
     }
 
+    /// Puts an entry behind those that are as old: the last, unless it comes from another output.
     fn append(&mut self, entry: Entry) {
         self.account(&entry);
         if let Some(stream) = self.streams.get_mut(entry.stream as usize) {
-            stream.push_back(entry);
+            let at = stream.iter().rposition(|other| other.created_ms <= entry.created_ms).map_or(0, |at| at + 1);
+            stream.insert(at, entry);
         }
     }
 
@@ -335,6 +337,16 @@ mod tests {
         assert_eq!((in_memory, queue.memory()), (vec![true, false, false, true], 250));
         assert!(queue.remove(1).is_some() && queue.remove(2).is_some() && queue.remove(9).is_none());
         assert_eq!((queue.memory(), queue.spooled(), queue.files()), (150, 100, 1));
+    }
+
+    /// What comes from another output stands by its age.
+    #[test]
+    fn requests_stand_by_their_age() {
+        let mut queue = Queue::default();
+        for (records, created_ms) in [(3, 30), (4, 40), (1, 10), (2, 20), (5, 40)] {
+            assert!(queue.offer(request(Stream::Flows, records, 10), created_ms, 300).is_empty());
+        }
+        assert_eq!(left(&queue), [1, 2, 3, 4, 5]);
     }
 
     /// Halves stand where the whole was.

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::answer::Verdict;
+use crate::answer::{Answer, Verdict};
 use crate::client::Client;
 use crate::delivery;
 use crate::output::{Output, Owner};
@@ -40,12 +40,14 @@ impl Output {
         let runtime = runtime().map_err(|error| error.to_string())?;
         let client = Client::new(&self.resolved, &self.environment);
         let outcome = runtime.block_on(client.send(request));
+        let target = &self.resolved.target;
+        // A receiver may repeat what it was sent.
+        let said = |answer: &Answer| format!("{target} answers {}", client.mask(&answer.to_string()));
+        let answered = outcome.map(|answer| (said(&answer), answer.verdict));
         drop(client);
         runtime.shutdown_background();
-        let target = &self.resolved.target;
-        let answer = outcome.map_err(|fault| format!("no delivery to {target}: {}", fault.text))?;
-        let text = format!("{target} answers {answer}");
-        match answer.verdict {
+        let (text, verdict) = answered.map_err(|fault| format!("no delivery to {target}: {}", fault.text))?;
+        match verdict {
             Verdict::Taken { rejected: 0 } => Ok(text),
             Verdict::Taken { rejected } => Err(format!("{text}; {rejected} of {} records rejected", request.records)),
             _ => Err(text),

@@ -228,7 +228,7 @@ fn parse(name: &str) -> Option<(Stream, u32, Encoding)> {
 }
 
 /// The number of a file among those of its process.
-fn sequence(name: &str) -> u64 {
+pub(crate) fn sequence(name: &str) -> u64 {
     let identity = name.split('.').next().unwrap_or_default();
     identity.rsplit_once('-').and_then(|(_, sequence)| sequence.parse().ok()).unwrap_or(0)
 }

@@ -17,7 +17,7 @@ use crate::figures::Loss;
 use crate::output::Output;
 use crate::queue::Entry;
 use crate::request::{Request, Stream};
-use crate::spool::{MAX_FILES, Spool};
+use crate::spool::{MAX_FILES, Spool, sequence};
 
 /// Time after which a directory that cannot be used is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -88,6 +88,8 @@ impl<'a> Store<'a> {
             Err(why) => return self.fail(why, now),
         };
         let mut state = self.output.state();
+        // An output of before, of the same process, has left files that the next ones must not replace.
+        self.output.continue_sequence(found.iter().map(|found| sequence(&found.file)).max());
         let known: HashSet<String> = state.queue.iter().filter_map(|entry| entry.file.clone()).collect();
         let found = found.into_iter().filter(|found| !known.contains(&found.file));
         for found in found.rev() {

@@ -98,10 +98,15 @@ impl Encoder {
         Self { record: Record::new(), instance, before: Totals::default(), lost_before: 0, seen_before: None }
     }
 
-    /// Goes on as another instance. `seen`: what the programs have seen until now.
-    pub fn set_instance(&mut self, instance: u128, seen: Option<Seen>) {
+    /// Goes on as another instance.
+    pub fn set_instance(&mut self, instance: u128) {
         self.instance = instance;
-        self.seen_before = self.seen_before.or(seen);
+    }
+
+    /// Has the next window begin with what the programs have seen until now: there was none before
+    /// it.
+    pub fn begin_from(&mut self, seen: Option<Seen>) {
+        self.seen_before = seen;
     }
 
     /// Hands out a record for each row of `rollups`, which begin a new window, and then the

@@ -163,7 +163,7 @@ fn a_window_ends_with_a_heartbeat() {
     let mut encoder = Encoder::new(7);
     let seen = |packets, missing_packets| Some(Seen { packets, missing_packets, missing_bytes: 60 * missing_packets });
     // The programs were there before the instance.
-    encoder.set_instance(7, seen(1000, 10));
+    encoder.begin_from(seen(1000, 10));
     let mut window = |lost, seen| {
         let mut records = Vec::new();
         encoder.window(WINDOW, &mut rollups, (lost, seen), 5, |record| records.push(decode(record)));

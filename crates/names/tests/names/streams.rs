@@ -180,16 +180,30 @@ async fn unasked_addresses_are_passed_over() {
 #[tokio::test]
 async fn silence_and_garbage_end_the_stream() {
     let at = lying(vec![hello()]).await;
-    let mut agent = Agent::new();
+    let Agent { following, asks, mut asked } = Agent::new();
     let channel = channel(at).await;
-    // Nothing will come, so only time passes.
-    let followed = tokio::spawn(async move {
-        let error = follow(channel, &agent.following, &mut agent.asked, |_, _| {}).await;
-        error.label()
-    });
-    sleep(Duration::from_millis(200)).await;
+    let follower = {
+        let following = Arc::clone(&following);
+        tokio::spawn(async move { follow(channel, &following, &mut asked, |_, _| {}).await.label() })
+    };
+    let connected = async {
+        while !following.is_connected() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, connected).await.unwrap();
+    // Nothing will come, so only time passes. What the agent asks is no answer.
     tokio::time::pause();
-    assert_eq!(followed.await.unwrap(), "silent");
+    let asking = async {
+        for last in 1..=60 {
+            asks.ask(IpAddr::from([10, 0, 9, last]));
+            sleep(Duration::from_secs(5)).await;
+        }
+    };
+    tokio::select! {
+        label = follower => assert_eq!(label.unwrap(), "silent"),
+        () = asking => panic!("the relay is still waited for"),
+    }
     tokio::time::resume();
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -40,7 +40,7 @@ struct Ends {
 pub(super) struct EndCache {
     ends: [Ends; 2],
     wanted: Wanted,
-    /// Keys of labels with a colon before them, and the attributes' names for each end.
+    /// Keys of labels, and the attributes' names for each end.
     labels: Vec<(String, [String; 2])>,
     /// What the rows belong to.
     generation: u64,

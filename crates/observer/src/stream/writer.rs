@@ -339,13 +339,13 @@ fn put_dns(put: &mut Put<'_>, kind: L7Kind, message: &Dns, text: &mut String) {
 
 /// The path of a URL, as it was written, without scheme, host and query.
 fn url_path(url: &str) -> &str {
-    let path = match url.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()
         }
         _ => url,
-    };
-    path.split(['?', '#']).next().unwrap_or_default()
+    }
 }
 
 /// The policy that decided, in the list of its direction and outcome.

@@ -66,6 +66,26 @@ fn files_of_before_are_delivered() {
     }
 }
 
+/// An output with another configuration goes on in the directory of the one before, and replaces
+/// none of its files.
+#[test]
+fn a_changed_output_keeps_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Some(spool(directory.path()));
+    let running = Running::start(output(OutputConfig { spool: spool.clone(), ..nowhere() }));
+    running.offer((0..3).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+    has_files(directory.path(), 3);
+    drop(running);
+    let receiver = Receiver::grpc();
+    receiver.rules().always = Some(Reply::grpc(14, "away"));
+    let running = Running::start(output(OutputConfig { spool, ..config(&receiver) }));
+    running.offer((3..6).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+    has_files(directory.path(), 6);
+    receiver.rules().always = None;
+    assert_eq!(running.settled().delivered, 60);
+    assert_eq!(sorted(receiver.taken()), (0..60).collect::<Vec<_>>());
+}
+
 /// A stop leaves what is not delivered in files.
 #[test]
 fn a_stop_leaves_files() {
