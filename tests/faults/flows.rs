@@ -42,7 +42,7 @@ fn is_offered(output: &Output, counts: FlowCounts) -> bool {
 #[actix::test]
 async fn a_panic_costs_one_flow() {
     let _turn = crate::turn();
-    let streamed = streamed(METRICS);
+    let streamed = streamed(METRICS).await;
     let (pipeline, of) = (&streamed.pipeline, (&streamed.history, &*streamed.stream));
     pipeline.ring.push(100);
     assert_eq!(settled(pipeline, of, 100).await.included, 100);
@@ -66,7 +66,7 @@ async fn a_panic_costs_one_flow() {
 async fn a_standstill_holds_up_nothing() {
     const FLOWS: u64 = 20 * 512;
     let _turn = crate::turn();
-    let streamed = streamed(METRICS);
+    let streamed = streamed(METRICS).await;
     let (pipeline, of) = (&streamed.pipeline, (&streamed.history, &*streamed.stream));
     inject::hold("flows");
     for part in 1..=20 {

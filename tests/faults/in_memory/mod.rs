@@ -85,7 +85,7 @@ pub(crate) struct Streamed {
     flows: Addr<ThreadSupervisor>,
 }
 
-pub(crate) fn streamed(metrics: &str) -> Streamed {
+pub(crate) async fn streamed(metrics: &str) -> Streamed {
     let (lane, items) = Lane::to(Consumer::History, Components::default().component("unused"));
     let lane = Arc::new(lane);
     let others = OtherLanes { history: Some(Arc::clone(&lane)), rollups: None };
@@ -100,6 +100,8 @@ pub(crate) fn streamed(metrics: &str) -> Streamed {
     let settings = FlowSettings { filters, max_per_second: 1_000_000, ..FlowSettings::default() };
     stream.want(Some(WantedFlows { settings, outputs: vec![Arc::clone(&output)] }));
     let flows = flows::start(Arc::clone(&stream), (pipeline.intensity)("flows"));
+    // What is recorded before that is not sent.
+    until("the flows are taken up", || stream.has_taken_up()).await;
     Streamed { pipeline, history: state, stream, output, recorder, flows }
 }
 
