@@ -58,6 +58,12 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
     let mut found = Findings::default();
     let (mut rollups, mut flows, mut outputs) = (webb_rollup::Settings::default(), None, Vec::new());
     match Node::read(&file.text) {
+        // A file is empty while somebody writes it; without outputs it says so.
+        Ok(root) if matches!(root.value, Value::Null) => {
+            found
+                .problems
+                .push(root.problem("the file is empty: expected rollups, flows or otlp; `otlp: []` has no outputs"));
+        }
         Ok(root) => {
             let mut values = Values { found: &mut found };
             let [of_rollups, of_flows, otlp] = values.fields(Some(&root), "the file", ["rollups", "flows", "otlp"]);
@@ -302,7 +308,7 @@ mod tests {
         let spool = config.spool.as_ref().unwrap();
         assert_eq!((spool.max_bytes, spool.max_age, spool.fsync), (8 << 20, Duration::from_hours(1), true));
 
-        assert!(read("").unwrap().outputs.is_empty());
+        assert!(read("otlp: []\n").unwrap().outputs.is_empty());
         assert!(read("rollups:\notlp: []\n").unwrap().outputs.is_empty());
         assert!(read("rollups: {window: 0s}\n").unwrap().rollups.window.is_zero());
     }
@@ -311,6 +317,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_at_their_line() {
         for (text, expected) in [
+            ("", "the file is empty: expected rollups, flows or otlp"),
             ("rollup: {}\n", "the file has no key \"rollup\"\n --> outputs.yaml:1:1"),
             ("rollups: 60s\n", "expected keys and values, found \"60s\""),
             (

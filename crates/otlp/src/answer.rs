@@ -75,6 +75,9 @@ pub(crate) struct Answer {
     pub(crate) text: String,
 }
 
+/// Text of a success whose body is something else.
+pub(crate) const NOT_OTLP: &str = "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?";
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.code)?;
@@ -147,7 +150,7 @@ impl Answer {
         });
         let is_json = body.trim_ascii_start().starts_with(b"{");
         let is_other = !is_json && Fields(body).any(|field| field.is_err());
-        let said = if is_other { "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?" } else { "" };
+        let said = if is_other { NOT_OTLP } else { "" };
         let (mut rejected, mut text) = (0, said.to_owned());
         for (number, value) in Fields(partial.unwrap_or_default()).filter_map(Result::ok) {
             match (number, value) {
@@ -214,7 +217,12 @@ fn status_message(body: &[u8]) -> Option<String> {
 /// The beginning of a receiver's text, on one line.
 fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.get(..MAX_SHOWN * 4).unwrap_or(text));
-    let printable = text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    // Controls, and signs that turn the direction of what follows.
+    let is_obeyed = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let printable = text.trim().chars().map(|letter| if is_obeyed(letter) { ' ' } else { letter });
     printable.take(MAX_SHOWN).collect()
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::answer::{Answer, Verdict};
+use crate::answer::{Answer, NOT_OTLP, Verdict};
 use crate::client::Client;
 use crate::delivery;
 use crate::output::{Output, Owner};
@@ -43,12 +43,13 @@ impl Output {
         let target = &self.resolved.target;
         // A receiver may repeat what it was sent.
         let said = |answer: &Answer| format!("{target} answers {}", client.mask(&answer.to_string()));
-        let answered = outcome.map(|answer| (said(&answer), answer.verdict));
+        let answered = outcome.map(|answer| (said(&answer), answer.verdict, answer.text == NOT_OTLP));
         drop(client);
         runtime.shutdown_background();
-        let (text, verdict) = answered.map_err(|fault| format!("no delivery to {target}: {}", fault.text))?;
+        let (text, verdict, is_other) = answered.map_err(|fault| format!("no delivery to {target}: {}", fault.text))?;
         match verdict {
-            Verdict::Taken { rejected: 0 } => Ok(text),
+            Verdict::Taken { rejected: 0 } if !is_other => Ok(text),
+            Verdict::Taken { rejected: 0 } => Err(text),
             Verdict::Taken { rejected } => Err(format!("{text}; {rejected} of {} records rejected", request.records)),
             _ => Err(text),
         }

@@ -63,7 +63,7 @@ pub struct Problem {
 impl Problem {
     /// A problem with a place and without advice.
     pub fn new(origin: Origin, message: impl Into<String>) -> Self {
-        Self { message: message.into(), origin, help: String::new() }
+        Self { message: masked(&message.into()).into_iter().collect(), origin, help: String::new() }
     }
 
     /// Adds advice.
@@ -131,21 +131,21 @@ fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
     lines
 }
 
-/// The characters of a line, with stars in the place of users and passwords of URLs: an excerpt
-/// goes into logs.
-fn masked(line: &str) -> Vec<char> {
-    let mut letters: Vec<char> = line.chars().collect();
-    let mut at = 0;
-    while let Some(found) = letters.get(at..).and_then(|rest| rest.windows(3).position(|of| of == [':', '/', '/'])) {
-        at += found + 3;
-        let rest = letters.get(at..).unwrap_or_default();
-        let authority = rest.iter().position(|letter| letter.is_whitespace() || matches!(letter, '"' | '\'' | ','));
-        let authority = rest.get(..authority.unwrap_or(rest.len())).unwrap_or_default();
+/// The characters of a text, with stars in the place of what may be a secret in a URL: its user and
+/// password, and its query. Problems go into logs. What stands before an `@` is masked in a URL
+/// without a scheme too.
+fn masked(text: &str) -> Vec<char> {
+    let mut letters: Vec<char> = text.chars().collect();
+    let is_end = |letter: &char| letter.is_whitespace() || matches!(letter, '"' | '\'' | '`');
+    for word in letters.split_mut(is_end) {
+        let scheme = word.windows(3).position(|of| of == [':', '/', '/']);
+        let rest = word.get_mut(scheme.map_or(0, |at| at + 3)..).unwrap_or_default();
         // A password may have any sign: the last one before the host counts.
-        let user = authority.iter().rposition(|letter| *letter == '@').unwrap_or(0);
-        for letter in letters.iter_mut().skip(at).take(user) {
-            *letter = '*';
-        }
+        let user = rest.iter().rposition(|letter| *letter == '@').unwrap_or(0);
+        let query = rest.iter().position(|letter| *letter == '?').filter(|_| scheme.is_some());
+        let query = query.map_or(rest.len(), |at| at + 1);
+        let is_hidden = |at: usize| at < user || at >= query;
+        rest.iter_mut().enumerate().filter(|(at, _)| is_hidden(*at)).for_each(|(_, letter)| *letter = '*');
     }
     letters
 }
@@ -254,16 +254,23 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         for (line, shown) in [
-            ("endpoint: https://user:se/c@ret@host:4317/x # a@b", "endpoint: https://*************@host:4317/x # a@b"),
+            (
+                "endpoint: https://user:se/c@ret@host:4317/x # note",
+                "endpoint: https://*************@host:4317/x # note",
+            ),
+            ("'https://h:1/x?token=secret' # y?", "'https://h:1/x?************' # y?"),
+            ("endpoint: \"user:secret@h:1\"", "endpoint: \"***********@h:1\""),
+            ("\"https://u ser:secret@h\"", "\"https://u **********@h\""),
             ("endpoint: \"http://u@h\", other: 'https://h/x'", "endpoint: \"http://*@h\", other: 'https://h/x'"),
             ("a://b://c@d://@e", "a://**********@e"),
-            ("name: a@b", "name: a@b"),
+            ("name: a@b", "name: *@b"),
             ("https://", "https://"),
         ] {
             assert_eq!(masked(line).into_iter().collect::<String>(), shown);
         }
         let file = SourceFile { name: "f".to_owned(), text: "x: https://user:secret@host\n".to_owned() };
-        let problem = Problem::new(Origin::File(Mark { line: 1, column: 4, width: 24 }), "not this");
+        let place = Origin::File(Mark { line: 1, column: 4, width: 24 });
+        let problem = Problem::new(place, "expected a name, found `https://user:secret@host`");
         let shown = problem.render("error", Some(&file));
         assert!(!shown.contains("secret") && shown.contains("@host"), "{shown}");
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Addr;
 use tokio::time::sleep;
@@ -17,9 +17,6 @@ use crate::pipeline::Lifecycle;
 
 /// Interval of the thread's heartbeat and of its check for a stop.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Time after which pods that are not listed yet are reported as a fault.
-const INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pods, and what their watch says of itself.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl Listing {
     }
 
     async fn report(&self, lifecycle: &Lifecycle) {
-        let (began, mut listed) = (Instant::now(), false);
+        let mut listed = false;
         while !lifecycle.stopping() {
             inject::point("names/pods");
             lifecycle.beat();
@@ -63,8 +60,8 @@ impl Listing {
                 let (pods, addresses, profiles) = self.directory.counts();
                 tracing::info!(pods, addresses, profiles, "all pods are listed");
             }
-            let is_early = !synced && began.elapsed() < INITIAL_SYNC_TIMEOUT;
-            let amiss = if is_early { State::Starting } else { State::Degraded };
+            // Before all pods are listed agents are refused: the relay is not ready.
+            let amiss = if listed { State::Degraded } else { State::Starting };
             let state = if complaint.is_empty() { State::Up } else { amiss };
             lifecycle.component().set_state(state, &complaint);
             sleep(HEALTH_INTERVAL).await;
