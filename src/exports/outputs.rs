@@ -58,7 +58,7 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
     let mut found = Findings::default();
     let (mut rollups, mut flows, mut outputs) = (webb_rollup::Settings::default(), None, Vec::new());
     match Node::read(&file.text) {
-        // A file is empty while somebody writes it; without outputs it says so.
+        // A file is empty for a moment while it is written; one without outputs says so.
         Ok(root) if matches!(root.value, Value::Null) => {
             found
                 .problems

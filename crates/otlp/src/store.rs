@@ -88,7 +88,7 @@ impl<'a> Store<'a> {
             Err(why) => return self.fail(why, now),
         };
         let mut state = self.output.state();
-        // An output of before, of the same process, has left files that the next ones must not replace.
+        // An output before, of this process, may have left files that are not to be replaced.
         self.output.continue_sequence(found.iter().map(|found| sequence(&found.file)).max());
         let known: HashSet<String> = state.queue.iter().filter_map(|entry| entry.file.clone()).collect();
         let found = found.into_iter().filter(|found| !known.contains(&found.file));
