@@ -89,7 +89,7 @@ impl Drop for Relay {
     }
 }
 
-/// The pods that an agent is told of at an address.
+/// The pods that the relay names to an agent at an address.
 async fn ask(relay: &Relay, address: &str) -> Vec<String> {
     let (asks, mut asked) = asks();
     let following = Following::new("default".to_owned(), "node-9".to_owned());

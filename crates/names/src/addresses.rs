@@ -43,7 +43,7 @@ impl Addresses {
     }
 }
 
-/// The first address of the block that an address lies in.
+/// The first address of the block that an address is in.
 pub(crate) fn block(address: IpAddr) -> IpAddr {
     address_block(address).network()
 }

@@ -97,7 +97,7 @@ pub struct Held {
     blocks: BTreeSet<IpAddr>,
     /// A relay has said which blocks there are.
     knows_blocks: bool,
-    /// What the relay has not been told: addresses to ask for, and to release.
+    /// What was not sent to the relay yet: addresses to ask for, and to release.
     outgoing: BTreeMap<IpAddr, bool>,
     counts: HeldCounts,
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Directory`] and [`Held`] are state without input or output; [`serve()`] and [`follow()`] are
-//! the stream between them. On both sides an answer is the whole truth about one address, so a
+//! the stream between them. On both sides an answer is the complete state of one address, so a
 //! later one replaces an earlier one, and nothing depends on how many were between.
 
 mod addresses;

@@ -80,7 +80,7 @@ pub(crate) struct Client<'a> {
     /// Held while a connection is made, so that there is one.
     grpc: Mutex<Option<http2::SendRequest<Parts>>>,
     idle: RefCell<Vec<http1::SendRequest<Parts>>>,
-    /// Number of times that connections were forgotten: those of before are not used again.
+    /// Number of times that connections were dropped: those of before are not used again.
     forgotten: Cell<u64>,
 }
 

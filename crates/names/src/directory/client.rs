@@ -23,7 +23,7 @@ const ENOUGH_BYTES: usize = 256 << 10;
 /// again.
 pub(crate) const MAX_PROFILES: usize = 16_384;
 
-/// The addresses that a client holds, and what it has not been told yet.
+/// The addresses that a client holds, and changes that were not sent yet.
 #[derive(Debug, Default)]
 pub(super) struct Client {
     pub(super) leases: HashSet<IpAddr, RandomState>,
@@ -57,7 +57,7 @@ impl Client {
         self.leases.remove(&address)
     }
 
-    /// What it has not been told, as far as it fits into one answer. `at_most`: the profiles of the
+    /// Changes that were not sent, as far as they fit into one answer. `at_most`: the profiles of the
     /// stream.
     pub(super) fn next(&mut self, pods: &Pods, at_most: usize) -> Option<wire::Answer> {
         let networks = self.networks(pods);

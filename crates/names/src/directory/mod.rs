@@ -200,7 +200,7 @@ impl Lease {
         }
     }
 
-    /// What the client has not been told, as far as it fits into one answer; none if that is
+    /// Changes that were not sent yet, as far as they fit into one answer; none if that is
     /// nothing.
     pub fn next(&self) -> Option<wire::Answer> {
         let mut state = self.directory.state();

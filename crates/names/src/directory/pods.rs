@@ -1,4 +1,4 @@
-//! The pods of the cluster, by name and by address, and the blocks that their addresses lie in.
+//! The pods of the cluster, by name and by address, and the blocks that their addresses are in.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

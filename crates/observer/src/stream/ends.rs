@@ -62,7 +62,7 @@ impl EndCache {
         }
     }
 
-    /// Forgets what belongs to another index or other places, or what there is too much of.
+    /// Drops what belongs to another index or other places, or what there is too much of.
     pub(super) fn enter(&mut self, segment: &Segment) {
         let (generation, dropped) = (segment.index.generation(), sym::dropped());
         let is_same = self.generation == generation && Arc::ptr_eq(&self.zones, &segment.zones);

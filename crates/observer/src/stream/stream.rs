@@ -345,7 +345,7 @@ impl Work {
         })
     }
 
-    /// Events that the walk has left behind since the last call.
+    /// Events that the walk has passed since the last call.
     fn passed(&mut self) -> u64 {
         let next = self.walk.next();
         next - std::mem::replace(&mut self.uncounted, next)
