@@ -57,8 +57,8 @@ impl Client {
         self.leases.remove(&address)
     }
 
-    /// Changes that were not sent, as far as they fit into one answer. `at_most`: the profiles of the
-    /// stream.
+    /// Changes that were not sent, as far as they fit into one answer. `at_most`: the profiles of
+    /// the stream.
     pub(super) fn next(&mut self, pods: &Pods, at_most: usize) -> Option<wire::Answer> {
         let networks = self.networks(pods);
         if self.dirty.is_empty() && networks.is_none() {
