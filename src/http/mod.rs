@@ -17,6 +17,7 @@ mod node_view;
 mod origin;
 mod page;
 mod pods;
+mod policies;
 mod query;
 mod scrape;
 mod snapshot;

@@ -59,7 +59,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Names with two pods of a workload, a policy for one of them, and a service.
+    /// Names with two pods of a workload, two policies for one of them, and a service.
     pub(crate) fn names() -> Explain {
         let pod = |name: &str, ip: &str, node: &str| {
             format!(
@@ -69,7 +69,9 @@ pub(super) mod tests {
             )
         };
         let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed, namespace: shop}\n\
-                      spec: {podSelector: {matchLabels: {app: cart-1}}, policyTypes: [Ingress]}\n";
+                      spec: {podSelector: {matchLabels: {app: cart-1}}, policyTypes: [Ingress]}\n\
+                      ---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: inside, namespace: shop}\n\
+                      spec: {podSelector: {matchLabels: {app: cart-1}}, policyTypes: [Egress]}\n";
         let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\n\
                        spec: {clusterIP: 10.9.0.1, clusterIPs: [10.9.0.1], ports: [{port: 80}]}\n---\n\
                        apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: cart-x, namespace: shop, \
@@ -93,10 +95,8 @@ pub(super) mod tests {
         let pods: Vec<_> = of.pods.iter().map(|pod| (pod.pod.as_str(), pod.node.as_str())).collect();
         assert_eq!((of.count, pods), (2, vec![("shop/cart-1", "here"), ("shop/cart-2", "there")]));
         assert_eq!(of.ingress_policies.iter().collect::<Vec<_>>(), ["shop/closed"]);
-        assert_eq!(
-            (of.egress_policies.len(), of.services.iter().collect::<Vec<_>>()),
-            (0, vec![&"shop/cart".to_owned()])
-        );
+        assert_eq!(of.egress_policies.iter().collect::<Vec<_>>(), ["shop/inside"]);
+        assert_eq!(of.services.iter().collect::<Vec<_>>(), ["shop/cart"]);
         let of = of_end(&names, "shop/cart-2").unwrap();
         assert_eq!((of.count, of.ingress_policies.len()), (1, 0));
         for end in ["reserved:world", "shop/other", "cart", ""] {

@@ -22,6 +22,7 @@ pub(super) use time::rfc3339;
 
 use super::ledger;
 use super::node_view::{NodeView, ViewCache};
+use super::policies::SelectingPolicies;
 use super::query::Query;
 use crate::readings::{Change, PairRow, State};
 
@@ -62,7 +63,10 @@ const VIEWS: [(&str, Rows); 10] = [
         rows.retain(|row| row.connections.is_some());
         sorted::<PairRow>(query, table(query, &rows, rows::hidden, |row| json!(rows::connection(node, row))))
     }),
-    ("drops", |node, query| of_rows(query, rows::wanted_drops(node, query), |row| rows::drop_row(node, row))),
+    ("drops", |node, query| {
+        let policies = SelectingPolicies::new(node);
+        of_rows(query, rows::wanted_drops(node, query), |row| rows::drop_row(node, row, &policies))
+    }),
     ("dns", |node, query| of_rows(query, rows::wanted_answers(node, query), |row| rows::answer(node, row))),
     ("http", |node, query| of_rows(query, rows::wanted_http(node, query), |row| rows::calls(node, row))),
     ("map", |node, query| map::fields(node, query).into()),

@@ -10,6 +10,7 @@ use super::sort::sort;
 use super::time::rfc3339;
 use crate::http::ledger::{self, HookLedger};
 use crate::http::node_view::NodeView;
+use crate::http::policies::SelectingPolicies;
 use crate::http::query::Query;
 use crate::readings::{
     AnswerRow, Attention, Connections, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, Times, Watched,
@@ -186,12 +187,12 @@ pub(crate) fn wanted_http<'a>(node: &'a NodeView, query: &'a Query) -> impl Iter
 }
 
 /// A drop as the API has it.
-pub(super) fn drop_row(node: &NodeView, row: &DropRow) -> Value {
+pub(super) fn drop_row(node: &NodeView, row: &DropRow, policies: &SelectingPolicies<'_>) -> Value {
     let reading = &node.cached.reading;
     let now = reading.moment.map_or(0, |moment| moment.unix.as_secs());
     json!({
         "from": &*row.from, "to": &*row.to, "proto": row.protocol.as_deref(), "verdict": row.state.label(),
-        "reason": &*row.reason, "direction": &*row.direction,
+        "reason": &*row.reason, "direction": &*row.direction, "policies": policies.of(row),
         "per_second": reading.rate(row.count), "total": row.count.total,
         "first_seen": time(row.first), "new": row.first > 0 && now.saturating_sub(row.first) < 3600,
     })

@@ -7,6 +7,7 @@ use super::heading::heading;
 use super::view::Page;
 use super::{chart, filter, text};
 use crate::http::api::{Sorted, ratio, sort, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
+use crate::http::policies::SelectingPolicies;
 use crate::http::query::Query;
 use crate::readings::{Counted, Measure, Outcome, PairRow, State};
 
@@ -80,7 +81,9 @@ pub(super) fn drops(page: &Page<'_>) -> Markup {
             ("since", "Since", true),
         ],
     };
+    let policies = SelectingPolicies::new(node);
     table.markup(page, |row| {
+        let policies = policies.of(row);
         html! {
             td { (text::pair(&row.from, &row.to, true)) }
             td { (text::state(row.state)) }
@@ -91,6 +94,10 @@ pub(super) fn drops(page: &Page<'_>) -> Markup {
                         (text::visible(&row.reason))
                         @if let Some(protocol) = &row.protocol { ", " (text::visible(protocol)) }
                     }
+                }
+                @for (at, policy) in policies.iter().enumerate() {
+                    @if at == 0 { br; "selected by " } @else { ", " }
+                    bdi { (text::visible(policy)) }
                 }
             }
             td.num { (text::per_second(reading.rate(row.count))) }
