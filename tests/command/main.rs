@@ -25,6 +25,7 @@ mod operator_inventory;
 mod output;
 mod privileges;
 mod replay;
+mod samples;
 mod send;
 mod stable;
 mod top;

@@ -25,6 +25,8 @@ mod counts;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 #[path = "../kernel/support/enforcer.rs"]
 mod enforcer;
 mod export;
@@ -86,6 +88,9 @@ mod privileges;
 mod reload;
 #[cfg(test)]
 mod rollups;
+#[cfg(test)]
+#[path = "../command/samples.rs"]
+mod samples;
 #[cfg(test)]
 mod scrape;
 #[cfg(test)]
