@@ -224,8 +224,8 @@ pub(super) fn what(row: &Value) -> String {
 
 fn why(row: &Value) -> String {
     let (reason, direction) = (text(row, "/reason"), text(row, "/direction"));
-    let policy = text(row, "/policy");
-    let by = if policy.is_empty() { String::new() } else { format!(" {policy}") };
+    let policies: Vec<&str> = list(row, "/policies").iter().filter_map(Value::as_str).take(8).collect();
+    let by = if policies.is_empty() { String::new() } else { format!("({})", policies.join(",")) };
     visible(&match text(row, "/verdict") {
         "passed" => format!("not enforced {direction}{by}").trim_end().to_owned(),
         _ => format!("{reason}{by}"),

@@ -112,7 +112,7 @@ pub(super) const VIEWS: &[View] = &[
             column("since", "SINCE", "SINCE", "/first_seen", Form::Since, 7, 0),
             column("why", "  WHY", "WHY", "/reason", Form::Why, 0, 0),
         ],
-        identity: &["/from", "/to", "/proto", "/verdict", "/reason", "/direction", "/policy", "/port"],
+        identity: &["/from", "/to", "/proto", "/verdict", "/reason", "/direction", "/port"],
         sorts: &["from", "to", "port", "state", "rate", "total", "since", "why"],
         has_ends: true,
         is_grouped: false,
