@@ -1,7 +1,7 @@
 //! Commands of the documents in the lab: each that needs a running agent is run as it stands, but
 //! for the names of the reader's own pods and files.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -55,7 +55,8 @@ fn classify(line: &str) -> (Run, String) {
     let line = STANDING_FOR.iter().fold(line, |line, (of, here)| line.replace(of, here));
     let has = |word: &str| line.split(' ').any(|one| one == word);
     let run = match of_webb(&line).as_deref() {
-        // The first is looked at in a terminal (`tests/command/top.rs`), the second needs an API server.
+        // The first is looked at in a terminal (`tests/command/top.rs`), the second needs an API
+        // server.
         Some([_, command]) if command == "top" => Run::Elsewhere,
         Some([_, command, ..]) if command == "names" => Run::Elsewhere,
         Some([_, command, ..]) if command == "run" => Run::Agent,
@@ -146,18 +147,17 @@ impl Desk {
         }
     }
 
-    /// Waits for its first line; it sees only what comes after it began.
+    /// Waits for what it prints first; it sees only what comes after it began.
     fn follows(&self, place: &str, line: &str) {
-        let mut running = Running(self.shell("node", line).stdout(Stdio::piped()).spawn().unwrap());
-        let out = running.0.stdout.take().unwrap();
-        let first = std::thread::spawn(move || BufReader::new(out).lines().next());
+        let path = self.lab.dir.path().join("follow.out");
+        let out = std::fs::File::create(&path).unwrap();
+        let mut running = Running(self.shell("node", &format!("exec {line}")).stdout(out).spawn().unwrap());
         let began = Instant::now();
-        while !first.is_finished() {
-            assert!(began.elapsed() < TIMEOUT, "{place}: {line}: no line");
+        while std::fs::metadata(&path).unwrap().len() == 0 {
+            let ended = running.0.try_wait().unwrap();
+            assert!(ended.is_none() && began.elapsed() < TIMEOUT, "{place}: {line}: {ended:?}");
             self.talk();
         }
-        let line_of = first.join().unwrap();
-        assert!(line_of.is_some_and(|line| line.is_ok()), "{place}: {line}: it ended");
     }
 
     /// An agent on the other node becomes ready, and ends in order.
