@@ -161,7 +161,8 @@ impl Builder {
         for ((store, touched), number) in mesh.into_iter().zip(OWN + 1..) {
             services_changed |= self.mesh(number, store, touched, now_ns);
         }
-        let Touched { mut pods, mut services, namespaces, ended, nodes, places, agents, policies, others } = touched;
+        let Touched { mut pods, mut services, namespaces, ended, nodes, networks, places, agents, policies, others } =
+            touched;
         let mut relabelled = namespaces;
         relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(store, name));
         if !relabelled.is_empty() {
@@ -184,6 +185,9 @@ impl Builder {
         }
         if nodes {
             self.nodes(store, now_ns);
+        }
+        if networks {
+            self.networks.set_relayed(lock(&store.relayed_blocks).clone());
         }
         if nodes || places {
             self.draft.set_zones(zones(store, &self.node), now_ns);
@@ -436,7 +440,6 @@ impl Builder {
 
         self.networks
             .set_of_nodes(networks, store.nodes.iter().flat_map(|node| node.all_addresses().collect::<Vec<_>>()));
-        self.networks.set_relayed(lock(&store.relayed_blocks).clone());
         let owners: Vec<Owner> = claimed.iter().map(|(owner, ..)| owner.clone()).collect();
         let there: HashSet<&Owner> = owners.iter().collect();
         for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {

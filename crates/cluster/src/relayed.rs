@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
+use ipnet::IpNet;
 use webb_flow::clock;
 
 use super::networks::address_block;
@@ -55,8 +56,12 @@ impl Cache {
     /// Sets the blocks that the relay knows pods in, by an address of each: an address within them
     /// is a pod's, named yet or not.
     pub fn set_relayed_blocks(&self, blocks: impl IntoIterator<Item = IpAddr>) {
-        *lock(&self.store.relayed_blocks) = blocks.into_iter().map(address_block).collect();
-        self.touched().nodes = true;
+        let blocks: Vec<IpNet> = blocks.into_iter().map(address_block).collect();
+        let mut known = lock(&self.store.relayed_blocks);
+        if *known != blocks {
+            *known = blocks;
+            self.touched().networks = true;
+        }
     }
 
     /// True if a pod of this node has the name.
@@ -111,6 +116,15 @@ mod tests {
         cache.set_relayed_blocks(["10.0.1.0".parse().unwrap()]);
         assert_eq!(sort("10.0.1.7"), webb_flow::Sort::Unnamed);
         assert_eq!(sort("10.0.1.64"), webb_flow::Sort::World);
+        // Blocks change with pods, all the time; thousands of nodes are not read again for that.
+        let touched = |blocks: &[&str]| {
+            cache.set_relayed_blocks(blocks.iter().map(|block| block.parse().unwrap()));
+            let touched = cache.touched();
+            (touched.nodes, touched.networks)
+        };
+        assert_eq!(touched(&["10.0.1.0"]), (false, false), "they are what they were");
+        assert_eq!(touched(&["10.0.1.0", "10.0.2.0"]), (false, true));
+        assert_eq!((sort("10.0.1.7"), sort("10.0.2.7")), (webb_flow::Sort::Unnamed, webb_flow::Sort::Unnamed));
         cache.set_relayed_blocks([]);
         assert_eq!(sort("10.0.1.7"), webb_flow::Sort::World);
     }

@@ -92,6 +92,8 @@ pub(super) struct Touched {
     pub(super) ended: Vec<(Arc<ObjectKey>, StoredPod, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
+    /// Networks that a relay knows pods in.
+    pub(super) networks: bool,
     /// Places of networks outside, and what tunnels add.
     pub(super) places: bool,
     /// Pods of agents.
@@ -104,7 +106,15 @@ pub(super) struct Touched {
 impl Touched {
     /// All that is no pod, service or namespace, which are touched one by one.
     pub(super) fn all_else() -> Self {
-        Self { nodes: true, places: true, agents: true, policies: true, others: true, ..Self::default() }
+        Self {
+            nodes: true,
+            networks: true,
+            places: true,
+            agents: true,
+            policies: true,
+            others: true,
+            ..Self::default()
+        }
     }
 }
 
