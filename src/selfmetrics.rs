@@ -293,7 +293,7 @@ defs! {
         "1 while a names relay answers, else 0: the last answers stay, and pods of other nodes that are met meanwhile are reserved:unknown. Absent without cluster_relay, as all of webb_cluster_relay_*";
 
     RELAY_DISCONNECTS: counter "webb_cluster_relay_disconnects_total" ["reason"]
-        "Ends of connections to a names relay, and failed attempts, by reason: those of webb_flow_source_disconnects_total, unavailable (its pods are not listed yet, or it stops), version (or another cluster), wrong_answer, too_many";
+        "Ends of connections to a names relay, and failed attempts, by reason: those of webb_flow_source_disconnects_total, unavailable (its pods are not listed yet, or it stops), version (or another cluster), wrong_answer, too_many; age is no fault: the relay ends connections after 10 to 15 minutes, so that agents spread over its replicas";
 
     RELAY_ADDRESSES: gauge "webb_cluster_relay_addresses" ["state"]
         "Addresses that this agent holds: named (a pod has them), unnamed (none has) and unanswered";
@@ -309,6 +309,9 @@ defs! {
 
     RELAY_REFUSED: counter "webb_cluster_relay_refused_asks_total" []
         "Asks that had no room on their way to the relay: the address is asked for again with a later flow";
+
+    RELAY_REFUSED_BLOCKS: counter "webb_cluster_relay_refused_blocks_total" []
+        "Blocks of 64 addresses that pods have some of, and that this agent has no room for beside 131072 others: addresses in them are not asked for, and are reserved:world";
 
     RELAY_UNASKED: counter "webb_cluster_relay_unasked_entries_total" []
         "Answers about addresses that are not held: released while they were on their way, or never asked for";

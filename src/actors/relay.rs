@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 use webb_cluster::Cache;
 use webb_index::ObjectKey;
-use webb_names::{Asks, Changes, Following, Held, asks, drain, follow};
+use webb_names::{Asks, Changes, FollowError, Following, Held, asks, drain, follow};
 use webb_observer::client::{Client, ClientTls, ServerAddress};
 use webb_settings::{RelayAddress, Settings};
 
@@ -139,7 +139,7 @@ impl RelayClient {
         let mut backoff = Backoff::default();
         loop {
             let began = Instant::now();
-            let (reason, why) = match Client::connect(&self.server).await {
+            let end = match Client::connect(&self.server).await {
                 Ok(client) => {
                     let taken = |held: &Held, changes: Changes| {
                         if changes.networks {
@@ -149,13 +149,17 @@ impl RelayClient {
                         self.apply(cache, held, changes.pods);
                         changed.notify_one();
                     };
-                    let error = follow(client.channel(), &self.following, &mut asked, taken).await;
-                    (error.label(), error.to_string())
+                    Ok(follow(client.channel(), &self.following, &mut asked, taken).await)
                 }
-                Err(error) => (error.cause().label(), error.to_string()),
+                Err(error) => Err(error),
             };
+            // After a stream that was old, less than flows wait for names.
             let wait = backoff.after(began.elapsed());
-            self.failed(reason, why, wait);
+            match end {
+                Ok(FollowError::Age) => self.ended(FollowError::Age.label()),
+                Ok(error) => self.failed(error.label(), error.to_string(), wait),
+                Err(error) => self.failed(error.cause().label(), error.to_string(), wait),
+            }
             let until = tokio::time::Instant::now() + wait;
             loop {
                 tokio::select! {
@@ -196,10 +200,14 @@ impl RelayClient {
         }
     }
 
+    fn ended(&self, reason: &'static str) {
+        *self.state().ends.entry(reason).or_default() += 1;
+    }
+
     /// A failure is logged when it begins; the state has it while it lasts.
     fn failed(&self, reason: &'static str, why: String, wait: Duration) {
+        self.ended(reason);
         let mut state = self.state();
-        *state.ends.entry(reason).or_default() += 1;
         let wait = wait.as_millis();
         let text = format!("names relay {}: {why}; the next attempt is in {wait} ms", self.server);
         match &mut state.failure {

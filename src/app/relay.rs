@@ -17,6 +17,7 @@ pub(super) fn metrics(metrics: &SelfMetrics, names: &Arc<Resolver>) -> Result<()
             &own::RELAY_STALENESS,
             &own::RELAY_EVICTED,
             &own::RELAY_REFUSED,
+            &own::RELAY_REFUSED_BLOCKS,
             &own::RELAY_UNASKED,
             &own::RELAY_ANSWERS,
         ],
@@ -35,6 +36,7 @@ pub(super) fn metrics(metrics: &SelfMetrics, names: &Arc<Resolver>) -> Result<()
             rows.add_f64(&own::RELAY_STALENESS, &[], following.staleness().as_secs_f64());
             rows.add(&own::RELAY_EVICTED, &[], counts.evicted);
             rows.add(&own::RELAY_REFUSED, &[], relay.asks().refused());
+            rows.add(&own::RELAY_REFUSED_BLOCKS, &[], counts.refused_blocks);
             rows.add(&own::RELAY_UNASKED, &[], counts.unasked);
             rows.add(&own::RELAY_ANSWERS, &[], following.answers());
         }),

@@ -36,6 +36,11 @@ struct Relay {
 
 impl Relay {
     async fn start(api: &Api, at: SocketAddr) -> Self {
+        Self::aging(api, at, Duration::from_hours(1)).await
+    }
+
+    /// A relay that ends streams of this age.
+    async fn aging(api: &Api, at: SocketAddr, max_age: Duration) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
         let at = listener.local_addr().unwrap();
         let incoming = stream::unfold(listener, |listener| async move {
@@ -49,6 +54,7 @@ impl Relay {
             cluster: "lab".to_owned(),
             name: "relay".to_owned(),
             lag: Arc::new(move || of_site.synced().then_some(Duration::ZERO)),
+            max_age,
             stopping,
         };
         let (listed, served) = (Arc::clone(&directory), Arc::clone(&directory));
@@ -132,6 +138,44 @@ async fn names_come_by_need() {
     assert_eq!(relay.directory.clients().0, 1);
     let relayed = resolver.names.relay().unwrap();
     assert!(relayed.ends().values().sum::<u64>() > 0 && relayed.following().is_connected());
+    resolver.supervisor.send(Finish).await.unwrap();
+    relay.end().await;
+}
+
+/// Streams that end because they are old are no fault: names stay, what is asked for between two
+/// comes with the next, and the agent is never degraded.
+#[actix::test]
+async fn old_streams_are_no_fault() {
+    let _shared = ALONE.read().await;
+    let api = Api::start();
+    api.put(elsewhere("far", "10.2.0.1"));
+    api.put(elsewhere("farther", "10.2.0.2"));
+    let relay = Relay::aging(&api, ([127, 0, 0, 1], 0).into(), Duration::from_millis(300)).await;
+    let resolver = agent(&api, relay.at);
+    ask(&resolver, "10.2.0.1");
+    resolver.until("named", |resolver| resolver.who("10.2.0.1") == "default/far").await;
+    resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
+    // Before the relay had listed its pods it may have refused.
+    let ended = |resolver: &Resolver| {
+        let mut ends = resolver.names.relay().unwrap().ends();
+        (ends.remove("age").unwrap_or_default(), ends)
+    };
+    let before = ended(&resolver);
+    resolver
+        .until("an end", |resolver| {
+            assert_eq!(resolver.component.state(), State::Up, "{}", resolver.component.reason());
+            assert_eq!(resolver.who("10.2.0.1"), "default/far");
+            ended(resolver).0 > before.0 && !resolver.names.relay().unwrap().following().is_connected()
+        })
+        .await;
+    ask(&resolver, "10.2.0.2");
+    resolver
+        .until("what was asked for meanwhile", |resolver| {
+            assert_eq!(resolver.component.state(), State::Up, "{}", resolver.component.reason());
+            resolver.who("10.2.0.2") == "default/farther"
+        })
+        .await;
+    assert_eq!(ended(&resolver).1, before.1, "nothing else has ended a stream");
     resolver.supervisor.send(Finish).await.unwrap();
     relay.end().await;
 }

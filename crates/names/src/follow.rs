@@ -38,12 +38,14 @@ pub struct Asks {
 }
 
 impl Asks {
-    /// Asks for the pods at an address. Neither waits nor fails: what has no room is counted, and
-    /// asked for again with a later flow.
-    pub fn ask(&self, address: IpAddr) {
-        if self.sender.try_send(address).is_err() {
+    /// Asks for the pods at an address. Does not wait: false if there is no room, which is
+    /// counted; then it is to be asked for again with a later flow.
+    pub fn ask(&self, address: IpAddr) -> bool {
+        let has_room = self.sender.try_send(address).is_ok();
+        if !has_room {
             self.refused.fetch_add(1, Relaxed);
         }
+        has_room
     }
 
     /// Number of asks that had no room.
@@ -64,7 +66,10 @@ pub enum FollowError {
     /// The relay ended the stream, or the call failed.
     #[error("the relay: {}", .0.message())]
     Status(Box<Status>),
-    /// The relay ended the stream in order.
+    /// The relay ended the stream in order, for another with any relay to begin.
+    #[error("the relay ended the stream, which was old")]
+    Age,
+    /// The relay ended the stream without a word.
     #[error("the relay ended the stream")]
     Ended,
     /// It said nothing for three intervals.
@@ -92,6 +97,7 @@ impl FollowError {
                 Code::Internal | Code::OutOfRange | Code::InvalidArgument => "protocol",
                 _ => "refused",
             },
+            Self::Age => "age",
             Self::Ended => "ended",
             Self::Silent => "silent",
             Self::Wrong(_) => "wrong_answer",
@@ -219,12 +225,16 @@ async fn run(
             if let Some(lag_ms) = answer.lag_ms {
                 following.note_lag(lag_ms);
             }
+            let ends = answer.ends;
             let mut held = following.held();
             let (changes, outcome) = held.take(answer);
             if changes != Changes::default() {
                 changed(&held, changes);
             }
             outcome?;
+            if ends {
+                return Err(FollowError::Age);
+            }
         }
         let has_request = following.held().has_request();
         tokio::select! {

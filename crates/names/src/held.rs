@@ -14,6 +14,7 @@ use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
 
 use crate::directory::{MAX_PODS_OF_ADDRESS, MAX_PROFILES};
+use crate::nodes::Nodes;
 use crate::profile::Profile;
 use crate::wire;
 use crate::wrong::Wrong;
@@ -24,7 +25,7 @@ const MAX_NAMED: usize = 32_768;
 /// Other addresses that are held at most, those without an answer among them.
 const MAX_UNNAMED: usize = 4096;
 
-/// Blocks of pods' addresses at most.
+/// Blocks of pods' addresses at most: 8 million addresses.
 const MAX_BLOCKS: usize = 131_072;
 
 /// Addresses of one request at most.
@@ -54,6 +55,8 @@ pub struct HeldCounts {
     pub evicted: u64,
     /// Entries of addresses that are not held, since start: released while they were on their way.
     pub unasked: u64,
+    /// Blocks that had no room, since start: addresses in them are not asked for.
+    pub refused_blocks: u64,
 }
 
 /// Where an address stands.
@@ -69,16 +72,16 @@ struct HeldAddress {
     /// Its place in the order of the asks.
     stamp: u64,
     answered: Answered,
-    pods: Vec<Arc<ObjectKey>>,
+    pods: Box<[Arc<ObjectKey>]>,
 }
 
 /// A pod, with those of its addresses that are held.
 #[derive(Debug)]
 struct HeldPod {
     profile: Arc<Profile>,
-    node: String,
+    node: Arc<str>,
     created: i64,
-    addresses: Vec<IpAddr>,
+    addresses: Box<[IpAddr]>,
 }
 
 /// The addresses that an agent holds.
@@ -94,7 +97,10 @@ pub struct Held {
     pods: HashMap<Arc<ObjectKey>, HeldPod, RandomState>,
     /// Of this stream.
     profiles: HashMap<u64, Arc<Profile>, RandomState>,
+    nodes: Nodes,
     blocks: BTreeSet<IpAddr>,
+    /// Those of a new stream, until all are here.
+    coming_blocks: Option<BTreeSet<IpAddr>>,
     /// A relay has said which blocks there are.
     knows_blocks: bool,
     /// What was not sent to the relay yet: addresses to ask for, and to release.
@@ -119,7 +125,9 @@ impl Held {
             last_stamp: 0,
             pods: HashMap::default(),
             profiles: HashMap::default(),
+            nodes: Nodes::default(),
             blocks: BTreeSet::new(),
+            coming_blocks: None,
             knows_blocks: false,
             outgoing: BTreeMap::new(),
             counts: HeldCounts::default(),
@@ -133,7 +141,7 @@ impl Held {
         }
         self.last_stamp += 1;
         let stamp = self.last_stamp;
-        self.addresses.insert(address, HeldAddress { stamp, answered: Answered::Never, pods: Vec::new() });
+        self.addresses.insert(address, HeldAddress { stamp, answered: Answered::Never, pods: Box::default() });
         self.unnamed.insert(stamp, address);
         self.counts.unanswered += 1;
         self.outgoing.insert(address, true);
@@ -172,6 +180,7 @@ impl Held {
     pub fn begin(&mut self) {
         self.end();
         self.profiles.clear();
+        self.coming_blocks = None;
         self.outgoing = self.addresses.keys().map(|address| (*address, true)).collect();
     }
 
@@ -201,7 +210,7 @@ impl Held {
         }
         if let Some(networks) = &answer.networks {
             self.take_networks(networks)?;
-            changes.networks = true;
+            changes.networks = !networks.more;
         }
         answer.entries.into_iter().try_for_each(|entry| self.take_entry(entry, &mut changes.pods))
     }
@@ -210,16 +219,24 @@ impl Held {
         let none = wire::Addresses::default();
         let (added, removed) = (networks.added.as_ref().unwrap_or(&none), networks.removed.as_ref().unwrap_or(&none));
         if networks.begins {
-            self.blocks.clear();
-            self.knows_blocks = true;
+            self.coming_blocks = Some(BTreeSet::new());
         }
+        let blocks = self.coming_blocks.as_mut().unwrap_or(&mut self.blocks);
         for block in removed.read()? {
-            self.blocks.remove(&block);
+            blocks.remove(&block);
         }
-        if self.blocks.len() + added.len() > MAX_BLOCKS {
-            return Err(Wrong::TooMany("networks"));
+        for block in added.read()? {
+            if blocks.len() < MAX_BLOCKS || blocks.contains(&block) {
+                blocks.insert(block);
+            } else {
+                self.counts.refused_blocks += 1;
+            }
         }
-        self.blocks.extend(added.read()?);
+        if !networks.more
+            && let Some(all) = self.coming_blocks.take()
+        {
+            (self.blocks, self.knows_blocks) = (all, true);
+        }
         Ok(())
     }
 
@@ -242,7 +259,7 @@ impl Held {
                 let key = ObjectKey { namespace: profile.namespace.clone(), name: pod.name };
                 let known = self.pods.get_key_value(&key).map(|(key, _)| Arc::clone(key));
                 let key = known.unwrap_or_else(|| Arc::new(key));
-                pods.push((key, Arc::clone(profile), pod.node, pod.created));
+                pods.push((key, Arc::clone(profile), self.nodes.intern(&pod.node), pod.created));
             }
         }
         let Some(held) = self.addresses.get_mut(&address) else {
@@ -254,7 +271,7 @@ impl Held {
             Answered::Before => self.counts.stale -= 1,
             Answered::Now => {}
         }
-        let keys: Vec<Arc<ObjectKey>> = pods.iter().map(|(key, ..)| Arc::clone(key)).collect();
+        let keys: Box<[Arc<ObjectKey>]> = pods.iter().map(|(key, ..)| Arc::clone(key)).collect();
         let before = std::mem::replace(&mut held.pods, keys);
         let stamp = held.stamp;
         for key in before {
@@ -265,8 +282,12 @@ impl Held {
         }
         let is_named = !pods.is_empty();
         for (key, profile, node, created) in pods {
-            let fresh =
-                || HeldPod { profile: Arc::clone(&profile), node: node.clone(), created, addresses: Vec::new() };
+            let fresh = || HeldPod {
+                profile: Arc::clone(&profile),
+                node: Arc::clone(&node),
+                created,
+                addresses: Box::default(),
+            };
             let known = self.pods.entry(Arc::clone(&key)).or_insert_with(fresh);
             if *known.profile != *profile || known.node != node || known.created != created {
                 let addresses = std::mem::take(&mut known.addresses);
@@ -274,7 +295,7 @@ impl Held {
                 changed.insert(ObjectKey::clone(&key));
             }
             if !known.addresses.contains(&address) {
-                known.addresses.push(address);
+                known.addresses = known.addresses.iter().copied().chain([address]).collect();
                 changed.insert(ObjectKey::clone(&key));
             }
         }
@@ -288,7 +309,7 @@ impl Held {
     /// An address is not a pod's any more, or not held.
     fn leave(&mut self, address: IpAddr, key: &ObjectKey) {
         if let Some(pod) = self.pods.get_mut(key) {
-            pod.addresses.retain(|other| *other != address);
+            pod.addresses = pod.addresses.iter().copied().filter(|other| *other != address).collect();
             if pod.addresses.is_empty() {
                 self.pods.remove(key);
             }
@@ -331,10 +352,10 @@ impl Held {
         let HeldPod { profile, node, created, addresses } = self.pods.get(key)?;
         Some(Pod {
             labels: profile.labels.clone(),
-            addresses: addresses.clone(),
+            addresses: addresses.to_vec(),
             created: *created,
             workload: profile.workload.clone(),
-            node: node.clone(),
+            node: node.to_string(),
             service_account: profile.service_account.clone(),
             ports: profile.ports.clone(),
             vendor: profile.vendor,
@@ -370,5 +391,52 @@ impl Held {
     /// Numbers for metrics.
     pub fn counts(&self) -> HeldCounts {
         HeldCounts { named: self.named.len(), unnamed: self.unnamed.len() - self.counts.unanswered, ..self.counts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks from this one on.
+    fn blocks(first: usize, number: usize) -> Option<wire::Addresses> {
+        let block = |at: usize| IpAddr::from(u32::try_from(at * 64).unwrap().to_be_bytes());
+        Some((first..first + number).map(block).collect())
+    }
+
+    fn take(held: &mut Held, networks: wire::Networks) -> (bool, usize) {
+        let (changes, outcome) = held.take(wire::Answer { networks: Some(networks), ..wire::Answer::default() });
+        outcome.unwrap();
+        (changes.networks, held.blocks().count())
+    }
+
+    /// The blocks of a new stream replace those of before once all are here, and not before: an
+    /// address in one of the rest would be of the world meanwhile.
+    #[test]
+    fn blocks_come_in_parts() {
+        let mut held = Held::new("own".to_owned());
+        let part = |begins, more, added| wire::Networks { begins, more, added, removed: None };
+        held.begin();
+        assert_eq!(take(&mut held, part(true, true, blocks(0, 3))), (false, 0));
+        assert!(!held.knows_networks());
+        assert_eq!(take(&mut held, part(false, false, blocks(3, 3))), (true, 6));
+        assert!(held.knows_networks());
+        held.begin();
+        assert_eq!(take(&mut held, part(true, true, blocks(10, 1))), (false, 6));
+        // That stream has ended before all were here.
+        held.begin();
+        assert_eq!(take(&mut held, part(true, true, blocks(20, 1))), (false, 6));
+        assert_eq!(take(&mut held, part(false, false, blocks(21, 1))), (true, 2));
+    }
+
+    /// More blocks than there is room for are counted, and end nothing.
+    #[test]
+    fn blocks_are_bounded() {
+        let mut held = Held::new("own".to_owned());
+        let all = wire::Networks { begins: true, added: blocks(0, MAX_BLOCKS + 5), ..wire::Networks::default() };
+        assert_eq!(take(&mut held, all), (true, MAX_BLOCKS));
+        let more = wire::Networks { added: blocks(MAX_BLOCKS, 3), removed: blocks(0, 2), ..wire::Networks::default() };
+        assert_eq!(take(&mut held, more), (true, MAX_BLOCKS));
+        assert_eq!(held.counts().refused_blocks, 5 + 1);
     }
 }

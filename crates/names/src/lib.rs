@@ -15,6 +15,7 @@ mod directory;
 mod follow;
 mod fuzz;
 mod held;
+mod nodes;
 mod profile;
 mod proto;
 mod serve;

@@ -14,6 +14,8 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
+use webb_flow::hash::seed;
+
 use crate::directory::{Directory, Lease};
 use crate::wire::names_server::{Names, NamesServer};
 use crate::wire::{Addresses, Answer, Hello, Request as Asked};
@@ -50,6 +52,9 @@ pub struct Site {
     pub name: String,
     /// Time since the API server last said anything; none before all pods are listed.
     pub lag: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// Age at which a stream ends in order, or up to half as long again: agents that had no other
+    /// relay when they began spread over those that there are.
+    pub max_age: Duration,
     /// True when the server is to stop.
     pub stopping: watch::Receiver<bool>,
 }
@@ -108,7 +113,10 @@ impl Names for Relay {
         let lease = self.directory.connect();
         take(&lease, &Asked { hello: None, ..first })?;
         let hello = Hello { version: VERSION, cluster: self.site.cluster.clone(), name: self.site.name.clone() };
-        let stream = AgentStream { lease, requests, site: self.site.clone(), hello: Some(hello), beat: Instant::now() };
+        let now = Instant::now();
+        let ends = now + self.site.max_age + part_of(self.site.max_age / 2);
+        let state = State::New(hello);
+        let stream = AgentStream { lease, requests, site: self.site.clone(), state, beat: now, ends };
         let answers = stream::unfold(Some(stream), |stream| async move {
             let mut stream = stream?;
             match stream.next().await {
@@ -133,25 +141,45 @@ pub(crate) fn greet(hello: Option<&Hello>, cluster: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// A random part of a duration.
+fn part_of(whole: Duration) -> Duration {
+    whole.mul_f64((seed() % 1024) as f64 / 1024.0)
+}
+
+/// Where a stream stands.
+enum State {
+    /// It begins with this.
+    New(Hello),
+    Running,
+    /// The agent was told that it ends.
+    Ending,
+}
+
 /// One agent's stream.
 struct AgentStream {
     lease: Lease,
     requests: Streaming<Asked>,
     site: Site,
-    /// Until it is sent.
-    hello: Option<Hello>,
+    state: State,
     /// Time of the next answer that only says that the relay is there.
     beat: Instant,
+    ends: Instant,
 }
 
 impl AgentStream {
     /// The next answer; none at the end of the stream. What an agent asks is read only while its
     /// answers are.
     async fn next(&mut self) -> Result<Option<Answer>, Status> {
-        if let Some(hello) = self.hello.take() {
-            return Ok(Some(self.with_lag(Answer { hello: Some(hello), ..Answer::default() })));
+        match std::mem::replace(&mut self.state, State::Running) {
+            State::New(hello) => return Ok(Some(self.with_lag(Answer { hello: Some(hello), ..Answer::default() }))),
+            State::Running => {}
+            State::Ending => return Ok(None),
         }
         loop {
+            if Instant::now() >= self.ends {
+                self.state = State::Ending;
+                return Ok(Some(self.with_lag(Answer { ends: true, ..Answer::default() })));
+            }
             if let Some(answer) = self.lease.next() {
                 return Ok(Some(self.with_lag(answer)));
             }
@@ -161,6 +189,7 @@ impl AgentStream {
                     None => return Ok(None),
                 },
                 () = self.lease.changed() => {}
+                () = sleep_until(self.ends) => {}
                 () = sleep_until(self.beat) => break,
                 _ = self.site.stopping.wait_for(|stopping| *stopping) => {
                     return Err(Status::unavailable("the relay stops"));
@@ -171,7 +200,8 @@ impl AgentStream {
     }
 
     fn with_lag(&mut self, answer: Answer) -> Answer {
-        self.beat = Instant::now() + BEAT_INTERVAL;
+        // Agents that began together are not told of it together.
+        self.beat = Instant::now() + BEAT_INTERVAL / 2 + part_of(BEAT_INTERVAL / 2);
         // While the pods are being listed it is not known.
         let lag = (self.site.lag)();
         Answer { lag_ms: lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)), ..answer }

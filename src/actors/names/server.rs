@@ -24,6 +24,10 @@ const TURN: Duration = Duration::from_secs(1);
 /// Time for the last answers of a server that stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// Age at which a stream ends, or up to half as long again: after the restart of a replica agents
+/// are spread over all within a quarter of an hour.
+const STREAM_AGE: Duration = Duration::from_mins(10);
+
 /// Connections at most: one for each agent, and those that are ending. All may come from one
 /// address, where a Service hides the others.
 pub const MAX_CONNECTIONS: usize = 8192;
@@ -93,7 +97,13 @@ impl Server {
             let [watched] = status.watched() else { return None };
             watched.synced().then(|| Duration::try_from_secs_f64(watched.lag()).unwrap_or_default())
         };
-        Site { cluster: self.cluster.clone(), name: self.name.clone(), lag: Arc::new(lag), stopping }
+        Site {
+            cluster: self.cluster.clone(),
+            name: self.name.clone(),
+            lag: Arc::new(lag),
+            max_age: STREAM_AGE,
+            stopping,
+        }
     }
 
     /// Heartbeats and certificates, until the thread is to stop and the last answers are sent.

@@ -19,9 +19,21 @@ const MAX_ENTRIES: usize = 512;
 /// one at most.
 const ENOUGH_BYTES: usize = 256 << 10;
 
+/// Blocks of an answer at most.
+pub(super) const MAX_BLOCKS: usize = 16_384;
+
 /// Profiles of one stream at most: after them both sides forget all, and those in use are sent
 /// again.
 pub(crate) const MAX_PROFILES: usize = 16_384;
+
+/// What is sent on one stream at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Profiles until both sides forget them.
+    pub(super) profiles: usize,
+    /// Blocks of an answer.
+    pub(super) blocks: usize,
+}
 
 /// The addresses that a client holds, and changes that were not sent yet.
 #[derive(Debug, Default)]
@@ -29,7 +41,7 @@ pub(super) struct Client {
     pub(super) leases: HashSet<IpAddr, RandomState>,
     dirty: BTreeSet<IpAddr>,
     dirty_blocks: BTreeSet<IpAddr>,
-    /// The blocks were sent once.
+    /// The blocks were sent once, or are being sent.
     knows_blocks: bool,
     profiles: HashSet<u64, RandomState>,
     /// Notified when there is something to send.
@@ -57,10 +69,9 @@ impl Client {
         self.leases.remove(&address)
     }
 
-    /// Changes that were not sent, as far as they fit into one answer. `at_most`: the profiles of
-    /// the stream.
-    pub(super) fn next(&mut self, pods: &Pods, at_most: usize) -> Option<wire::Answer> {
-        let networks = self.networks(pods);
+    /// Changes that were not sent, as far as they fit into one answer.
+    pub(super) fn next(&mut self, pods: &Pods, bounds: Bounds) -> Option<wire::Answer> {
+        let networks = self.networks(pods, bounds.blocks);
         if self.dirty.is_empty() && networks.is_none() {
             return None;
         }
@@ -73,7 +84,7 @@ impl Client {
             let owners = pods.of(address);
             let is_new = |number: u64| !self.profiles.contains(&number);
             let new = owners.iter().filter(|pod| is_new(pod.number)).count();
-            if self.profiles.len() + new > at_most && !self.profiles.is_empty() {
+            if self.profiles.len() + new > bounds.profiles && !self.profiles.is_empty() {
                 if !answer.profiles.is_empty() || !answer.entries.is_empty() {
                     // Of this answer's own profiles none may be forgotten.
                     break;
@@ -99,18 +110,21 @@ impl Client {
         Some(answer)
     }
 
-    fn networks(&mut self, pods: &Pods) -> Option<wire::Networks> {
-        if !self.knows_blocks {
-            self.knows_blocks = true;
-            let added = Some(pods.blocks().collect());
-            return Some(wire::Networks { begins: true, added, removed: None });
-        }
-        let blocks = std::mem::take(&mut self.dirty_blocks);
-        if blocks.is_empty() {
+    fn networks(&mut self, pods: &Pods, at_most: usize) -> Option<wire::Networks> {
+        let begins = !std::mem::replace(&mut self.knows_blocks, true);
+        if begins {
+            self.dirty_blocks.extend(pods.blocks());
+        } else if self.dirty_blocks.is_empty() {
             return None;
         }
-        let (added, removed): (Vec<IpAddr>, Vec<IpAddr>) = blocks.into_iter().partition(|block| pods.has_block(*block));
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        while added.len() + removed.len() < at_most
+            && let Some(block) = self.dirty_blocks.pop_first()
+        {
+            if pods.has_block(block) { &mut added } else { &mut removed }.push(block);
+        }
         let message = |blocks: Vec<IpAddr>| Some(blocks.into_iter().collect());
-        Some(wire::Networks { begins: false, added: message(added), removed: message(removed) })
+        let more = !self.dirty_blocks.is_empty();
+        Some(wire::Networks { begins, added: message(added), removed: message(removed), more })
     }
 }

@@ -19,8 +19,8 @@ use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
 
 use crate::wire;
-use client::Client;
 pub(crate) use client::MAX_PROFILES;
+use client::{Bounds, Client, MAX_BLOCKS};
 pub(crate) use pods::MAX_PODS_OF_ADDRESS;
 use pods::{Changed, Pods};
 
@@ -51,7 +51,7 @@ pub struct Sent {
 pub struct Directory {
     state: Mutex<State>,
     sent: Sent,
-    max_profiles: usize,
+    bounds: Bounds,
 }
 
 #[derive(Debug, Default)]
@@ -64,14 +64,15 @@ struct State {
 
 impl Default for Directory {
     fn default() -> Self {
-        Self::with_profiles(MAX_PROFILES)
+        Self::bounded(MAX_PROFILES, MAX_BLOCKS)
     }
 }
 
 impl Directory {
-    /// A directory that sends this many profiles on a stream until both sides forget them.
-    pub fn with_profiles(max_profiles: usize) -> Self {
-        Self { state: Mutex::default(), sent: Sent::default(), max_profiles }
+    /// A directory that sends so many profiles on a stream until both sides forget them, and so
+    /// many blocks in an answer.
+    pub fn bounded(profiles: usize, blocks: usize) -> Self {
+        Self { state: Mutex::default(), sent: Sent::default(), bounds: Bounds { profiles, blocks } }
     }
 
     /// Upserts a pod.
@@ -205,7 +206,7 @@ impl Lease {
     pub fn next(&self) -> Option<wire::Answer> {
         let mut state = self.directory.state();
         let State { pods, clients, .. } = &mut *state;
-        let answer = clients.get_mut(&self.number)?.next(pods, self.directory.max_profiles)?;
+        let answer = clients.get_mut(&self.number)?.next(pods, self.directory.bounds)?;
         drop(state);
         let sent = &self.directory.sent;
         sent.entries.fetch_add(answer.entries.len() as u64, Relaxed);

@@ -10,6 +10,7 @@ use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
 
 use crate::addresses::block;
+use crate::nodes::Nodes;
 use crate::profile::{Profile, Profiles};
 use crate::wire;
 
@@ -52,8 +53,7 @@ pub(super) struct Pods {
     by_key: HashMap<ObjectKey, Arc<NamedPod>, RandomState>,
     by_address: HashMap<IpAddr, Vec<Arc<NamedPod>>, RandomState>,
     profiles: Profiles,
-    /// Names of nodes, each once.
-    nodes: hashbrown::HashSet<Arc<str>, RandomState>,
+    nodes: Nodes,
     /// Number of addresses in each block.
     blocks: HashMap<IpAddr, usize, RandomState>,
 }
@@ -65,7 +65,7 @@ impl Pods {
             return if self.remove(&key, changed) { Change::Updated } else { Change::Equal };
         }
         let (profile, number) = self.profiles.intern(Profile::of(&key.namespace, pod));
-        let (node, addresses) = (self.node(&pod.node), pod.addresses.clone().into());
+        let (node, addresses) = (self.nodes.intern(&pod.node), pod.addresses.clone().into());
         let pod = NamedPod { key, profile, number, node, created: pod.created, addresses };
         let change = match self.by_key.get(&pod.key) {
             Some(known) if **known == pod => return Change::Equal,
@@ -117,18 +117,6 @@ impl Pods {
     /// The pods that are not in a list.
     pub(super) fn unlisted(&self, is_listed: impl Fn(&ObjectKey) -> bool) -> Vec<ObjectKey> {
         self.by_key.keys().filter(|key| !is_listed(key)).cloned().collect()
-    }
-
-    fn node(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.nodes.get(name) {
-            return Arc::clone(known);
-        }
-        if self.nodes.len() == self.nodes.capacity() {
-            self.nodes.retain(|node| Arc::strong_count(node) > 1);
-        }
-        let node: Arc<str> = name.into();
-        self.nodes.insert(Arc::clone(&node));
-        node
     }
 
     /// The pods that have an address, the latest first.

@@ -165,8 +165,8 @@ fn check(client: &Client, naive: &Naive) {
 }
 
 fn run(steps: Vec<Step>) {
-    // So few profiles that they are forgotten again and again.
-    let directory = Arc::new(Directory::with_profiles(2));
+    // So few profiles that they are forgotten again and again, and one block an answer.
+    let directory = Arc::new(Directory::bounded(2, 1));
     let mut naive = Naive::default();
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| Client::new(&directory)).collect();
     for step in steps {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use webb_names::wire::Answer;
 use webb_names::{Directory, Following, asks, follow};
 
 use crate::relays::{Relay, channel, key, pod};
@@ -89,6 +90,10 @@ fn many_clients() {
         let churn = tokio::spawn(async move {
             for at in 0.. {
                 churning.upsert(key(&format!("churn-{at}")), &pod(&address(at % pods).to_string()));
+                if at % 40 == 0 {
+                    // In a block that had none, of which all agents are told.
+                    churning.upsert(key(&format!("first-{at}")), &pod(&address(pods + at * 64).to_string()));
+                }
                 if at > 200 {
                     churning.delete(&key(&format!("churn-{}", at - 200)));
                 }
@@ -131,18 +136,19 @@ fn one_agent_that_holds_all_it_may() {
     let pods = number("PODS", 2000).min(32_768);
     let directory = Arc::new(Directory::default());
     fill(&directory, pods);
+    let lease = directory.connect();
+    lease.ask((0..pods).map(address)).unwrap();
+    let answers: Vec<Answer> = std::iter::from_fn(|| lease.next()).collect();
     let before = resident();
     let following = Following::new("east".to_owned(), "here".to_owned());
-    let lease = directory.connect();
-    for at in 0..pods {
-        following.held().ask(address(at));
-        // In the steps in which an agent meets them.
-        while let Some(request) = following.held().next_request() {
-            lease.ask(request.ask.unwrap().read().unwrap()).unwrap();
+    for answer in &answers {
+        // In steps, as an agent meets them.
+        let addresses = answer.entries.iter().filter_map(|entry| entry.address.as_ref());
+        for address in addresses.flat_map(|some| some.read().unwrap()) {
+            following.held().ask(address);
         }
-        while let Some(answer) = lease.next() {
-            following.held().take(answer).1.unwrap();
-        }
+        while following.held().next_request().is_some() {}
+        following.held().take(answer.clone()).1.unwrap();
     }
     assert!((0..pods).all(|at| following.held().at(address(at)).is_some()));
     println!("{:?}: {} MB", following.counts(), (resident() - before) / 1_000_000);

@@ -39,6 +39,11 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) async fn start(cluster: &str) -> Self {
+        Self::aging(cluster, Duration::from_hours(1)).await
+    }
+
+    /// A relay that ends streams of this age.
+    pub(crate) async fn aging(cluster: &str, max_age: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let directory = Arc::new(Directory::default());
@@ -52,6 +57,7 @@ impl Relay {
                 u64::MAX => None,
                 lag => Some(Duration::from_millis(lag)),
             }),
+            max_age,
             stopping,
         };
         let served = Arc::clone(&directory);

@@ -96,6 +96,25 @@ async fn names_come_change_and_stay() {
     assert!(!agent.following.is_connected());
 }
 
+/// A stream that is old ends in order, with all that is held kept: the next one, with any relay,
+/// begins at once. One that is young goes on.
+#[tokio::test]
+async fn old_streams_end_in_order() {
+    let young = Duration::from_millis(300);
+    let relay = Relay::aging("east", young).await;
+    relay.directory.upsert(key("web"), &pod("10.0.1.1"));
+    let mut agent = Agent::new();
+    agent.asks.ask(ip("10.0.1.1"));
+    for _ in 0..2 {
+        let began = std::time::Instant::now();
+        let error = agent.error(relay.at).await;
+        assert!(matches!(error, FollowError::Age), "{error}");
+        assert!(began.elapsed() >= young, "it has ended after {:?}", began.elapsed());
+        assert_eq!(agent.named("10.0.1.1"), Some(vec!["default/web".to_owned()]));
+        assert_eq!((agent.following.counts().stale, relay.directory.clients()), (1, (0, 0)));
+    }
+}
+
 /// A relay that does not know the pods yet, one of another cluster, and one that stops refuse; how
 /// far one lags is known.
 #[tokio::test]
@@ -105,10 +124,14 @@ async fn relays_refuse() {
     relay.lag.store(u64::MAX, Relaxed);
     let error = agent.error(relay.at).await;
     assert_eq!((error.label(), agent.following.answers()), ("unavailable", 0), "{error}");
-    relay.lag.store(3_600_000, Relaxed);
-    agent.until(relay.at, |agent| agent.answers() > 0).await;
-    assert!(agent.following.staleness() < Duration::from_hours(1), "it cannot be older than this process");
+    // What the relay is behind by counts, up to the start of this process.
+    let behind = Duration::from_millis(300);
+    let as_old = |agent: &Following| agent.staleness() >= behind;
+    relay.lag.store(u64::try_from(behind.as_millis()).unwrap(), Relaxed);
+    agent.until(relay.at, |agent| agent.answers() > 0 && as_old(agent)).await;
+    // One that is not behind makes the names young, and they stay so with one that is.
     relay.lag.store(0, Relaxed);
+    agent.until(relay.at, |agent| !as_old(agent)).await;
 
     let other = Relay::start("west").await;
     let error = agent.error(other.at).await;
