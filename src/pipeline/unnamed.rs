@@ -57,6 +57,8 @@ pub(super) struct Unnamed {
     outcomes: Outcomes,
     /// Takes the addresses, if a relay is asked for names.
     asks: Option<Asks>,
+    /// Addresses that it was asked for: their other flows wait for the same answer.
+    asked: Expiring<Address, ()>,
 }
 
 impl Default for Unnamed {
@@ -68,6 +70,7 @@ impl Default for Unnamed {
             vain: Expiring::new(MISS_TTL_NS, MAX_MISSES),
             outcomes: Outcomes::default(),
             asks: None,
+            asked: Expiring::new(NAME_TIMEOUT_NS, MAX_WAITING),
         }
     }
 }
@@ -113,6 +116,7 @@ impl Unnamed {
     /// Begins a turn; called before [`Unnamed::next`].
     pub(super) fn turn(&mut self, index: &Arc<Index>, now_ns: u64) {
         self.vain.expire(now_ns);
+        self.asked.expire(now_ns);
         let index = Arc::downgrade(index);
         if !Weak::ptr_eq(&index, &self.newest) {
             (self.newest, self.left) = (index, self.waiting.len());
@@ -137,7 +141,11 @@ impl Unnamed {
             return Some(flow);
         }
         if let Some(asks) = &self.asks {
-            unnamed_ends(&flow).chain(behind).for_each(|address| asks.ask(address.ip()));
+            for address in unnamed_ends(&flow).chain(behind) {
+                if self.asked.get(&address).is_none() && asks.ask(address.ip()) {
+                    self.asked.insert(address, (), now_ns);
+                }
+            }
         }
         self.waiting.push_back(Waiting { flow, why, behind, since_ns: now_ns });
         None

@@ -748,6 +748,7 @@ fn dropped_datagrams_are_asked_about() {
 #[test]
 fn a_relay_is_asked_for_names() {
     let (asks, mut asked) = asks();
+    let full = asks.clone();
     let pipeline = pipeline_asking(true, Asked::No, Some(asks));
     pipeline.at(100);
     let (behind, end) = ("10.0.3.7", "10.0.3.8");
@@ -761,10 +762,13 @@ fn a_relay_is_asked_for_names() {
     pipeline.index.store(Arc::new(index_with(&[("late", behind)])));
     assert_eq!(pipeline.names(&pipeline.take(1)[0]), ["a/client", "a/late", "", "a/web"]);
 
-    pipeline.send([at(100, leaves((CLIENT, 4001), (end, 80)))]);
+    // Other flows of the address wait for the same answer: the next ask is for another one.
+    pipeline.send([4001, 4003, 4004].map(|port| at(100, leaves((CLIENT, port), (end, 80)))));
     assert_eq!(asked.blocking_recv(), Some(ip(end).ip()));
     pipeline.at(103);
-    assert_eq!(pipeline.names(&pipeline.take(1)[0])[1], "reserved:unknown");
+    for flow in pipeline.take(3) {
+        assert_eq!(pipeline.names(&flow)[1], "reserved:unknown");
+    }
 
     // The same behind the Service: without an answer the Service alone is named, and at once from
     // then on.
@@ -780,6 +784,19 @@ fn a_relay_is_asked_for_names() {
     pipeline.send([at(106, leaves((CLIENT, 4002), (SERVICE, 80)))]);
     assert_eq!(pipeline.names(&pipeline.take(1)[0])[3], "a/web");
     assert!(asked.try_recv().is_err(), "it is not asked for again");
+
+    // An ask that had no room is repeated with the next flow.
+    while full.ask(ip(behind).ip()) {}
+    let refused = full.refused();
+    pipeline.send([at(106, leaves((CLIENT, 4005), ("10.0.3.10", 80)))]);
+    let began = Instant::now();
+    while full.refused() == refused {
+        assert!(began.elapsed() < Duration::from_secs(20), "it is never asked for");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    while asked.try_recv().is_ok() {}
+    pipeline.send([at(106, leaves((CLIENT, 4006), ("10.0.3.10", 80)))]);
+    assert_eq!(asked.blocking_recv(), Some(ip("10.0.3.10").ip()));
     pipeline.finish();
 }
 
