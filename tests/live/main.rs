@@ -72,6 +72,8 @@ mod manifest;
 #[cfg(test)]
 mod mesh;
 #[cfg(test)]
+mod names_relay;
+#[cfg(test)]
 mod observer;
 #[cfg(test)]
 mod observer_filters;
