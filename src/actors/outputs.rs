@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::Addr;
 use webb_flow::fault::{Component, Components};
 use webb_observer::stream::{FlowStream, WantedFlows};
-use webb_otlp::{Environment, Loss, Output, OutputConfig, Stream};
+use webb_otlp::{Environment, Figures, Output, OutputConfig, Stream, orphans};
 
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
@@ -23,6 +23,10 @@ use crate::pipeline::{Lane, RollupState, WantedRollups};
 /// wait for that.
 const TAKEN_UP_EVERY: Duration = Duration::from_millis(10);
 const TAKEN_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Names of outputs that are gone whose figures are kept: a counter does not end while the agent
+/// runs.
+const MAX_GONE: usize = 32;
 
 /// Shared parts that each output is built with.
 #[derive(Debug, Clone)]
@@ -72,34 +76,38 @@ pub struct Outputs {
     factory: OutputFactory,
     streams: Streams,
     members: Mutex<BTreeMap<String, Member>>,
+    /// Figures of outputs that are gone, the last one at the end.
+    gone: Mutex<Vec<(String, Arc<Figures>)>>,
 }
 
 impl Outputs {
     /// A set without outputs.
     pub fn new(factory: OutputFactory, streams: Streams) -> Self {
-        Self { factory, streams, members: Mutex::default() }
+        Self { factory, streams, members: Mutex::default(), gone: Mutex::default() }
     }
 
-    /// The outputs as they are now.
-    pub fn list(&self) -> Vec<Arc<Output>> {
-        self.held().values().map(|member| Arc::clone(&member.output)).collect()
+    /// The figures of all outputs by name, those that are gone included.
+    pub fn figures(&self) -> BTreeMap<String, Arc<Figures>> {
+        // Under both locks no output is between them.
+        let (gone, held) = (lock(&self.gone), self.held());
+        let running = held.iter().map(|(name, member)| (name.clone(), Arc::clone(member.output.figures())));
+        gone.iter().cloned().chain(running).collect()
     }
 
     /// Makes the outputs those of a file; returns why some of them could not be started. Never two
     /// at a time.
     pub async fn change(&self, wanted: &OutputsFile) -> Option<String> {
         let is_same = |config: &OutputConfig| wanted.outputs.iter().any(|output| output.config == *config);
-        let leaving: Vec<Member> = self
-            .held()
-            .extract_if(.., |_, member| !is_same(member.output.config()))
-            .map(|(_, member)| member)
-            .collect();
+        let leaves = |member: &Member| !is_same(member.output.config());
+        let leaving: Vec<Member> = self.held().values().filter(|member| leaves(member)).cloned().collect();
+        leaving.iter().for_each(|member| self.keep(&member.output));
+        self.held().retain(|_, member| !leaves(member));
         let mut failed = None;
         let mut new = Vec::new();
         for wanted in wanted.outputs.iter().filter(|output| !self.held().contains_key(&output.config.name)) {
             let OutputFactory { environment, instance, .. } = &self.factory;
             match Output::new(wanted.config.clone(), environment, instance) {
-                Ok(output) => new.push(Arc::new(output)),
+                Ok(output) => new.push(Arc::new(self.go_on(output))),
                 Err(why) => {
                     tracing::error!(output = %wanted.config.name, "not started: {why}");
                     failed = Some(format!("output {}: {why}", wanted.config.name));
@@ -117,17 +125,37 @@ impl Outputs {
             tracing::warn!("rollups or flows have not taken up the change of outputs in time");
         }
         futures::future::join_all(leaving.iter().map(|member| self.end(member))).await;
-        for output in new {
-            let name = &output.config().name;
-            if let Some(before) = leaving.iter().find(|member| member.output.config().name == *name) {
-                output.take_over(&before.output);
+        let next_of = |before: &Output| new.iter().find(|next| next.config().name == before.config().name);
+        for Member { output: before, .. } in &leaving {
+            if let Some(next) = next_of(before) {
+                next.take_over(before);
             }
-            self.start(output);
+            abandon(before);
         }
-        for member in &leaving {
-            close(&member.output, "the output is gone");
+        new.into_iter().for_each(|output| self.start(output));
+        for orphan in orphans(wanted.outputs.iter().map(|output| &output.config)) {
+            tracing::warn!("{orphan}");
         }
         failed
+    }
+
+    /// The output with the figures of one of its name that was there before.
+    fn go_on(&self, output: Output) -> Output {
+        let gone = lock(&self.gone);
+        match gone.iter().find(|(name, _)| *name == output.config().name) {
+            Some((_, figures)) => output.counting_in(Arc::clone(figures)),
+            None => output,
+        }
+    }
+
+    /// Keeps the figures of an output that leaves; of too many the first that left.
+    fn keep(&self, output: &Output) {
+        let (name, mut gone) = (&output.config().name, lock(&self.gone));
+        gone.retain(|(other, _)| other != name);
+        gone.push((name.clone(), Arc::clone(output.figures())));
+        if gone.len() > MAX_GONE {
+            gone.remove(0);
+        }
     }
 
     /// Has every output send what it can, and end. Nothing is offered any more.
@@ -135,7 +163,7 @@ impl Outputs {
         let members: Vec<Member> = self.held().values().cloned().collect();
         futures::future::join_all(members.iter().map(finish)).await;
         for member in &members {
-            close(&member.output, "the agent stops");
+            say_lost(&member.output, member.output.close(), "the agent stops");
         }
     }
 
@@ -146,7 +174,8 @@ impl Outputs {
         let intensity = Intensity::new(Arc::clone(&component), Arc::clone(policy), escalations.clone());
         let supervisor = output::start(Arc::clone(&output), intensity);
         directory.add(component.name(), supervisor.clone().recipient());
-        self.held().insert(name, Member { output, supervisor, component });
+        self.held().insert(name.clone(), Member { output, supervisor, component });
+        lock(&self.gone).retain(|(other, _)| *other != name);
     }
 
     async fn end(&self, member: &Member) {
@@ -174,14 +203,29 @@ impl Outputs {
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.members)
     }
 }
 
-/// Closes an output, and says how many records are lost by that.
-fn close(output: &Output, why: &str) {
-    output.close();
-    let lost: u64 = Stream::ALL.into_iter().map(|stream| output.figures().ledger(stream).dropped(Loss::Shutdown)).sum();
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Closes an output whose requests no other one takes over, and says what becomes of their records.
+fn abandon(output: &Output) {
+    say_lost(output, output.close(), "the output is gone");
+    let (orphans, name) = (output.abandon(), &output.config().name);
+    if let Some(spool) = output.config().spool.as_ref().filter(|_| orphans > 0) {
+        let directory = spool.directory.join(name);
+        tracing::warn!(
+            output = %name,
+            "{orphans} records stay in {}, which is the directory of no output any more",
+            directory.display()
+        );
+    }
+}
+
+fn say_lost(output: &Output, lost: u64, why: &str) {
     if lost > 0 {
         tracing::warn!(output = %output.config().name, "{lost} records that waited are lost: {why}");
     }
@@ -196,3 +240,7 @@ async fn finish(member: &Member) {
 fn component_name(output: &str) -> String {
     format!("output/{output}")
 }
+
+#[cfg(test)]
+#[path = "outputs_tests.rs"]
+mod tests;

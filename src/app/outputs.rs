@@ -37,7 +37,11 @@ pub(super) fn check(resolved: &mut Resolved) -> Result<(), Problems> {
         resolved.warn("outputs_config", message);
         return Ok(());
     }
-    exports::read_outputs(read_file(&path)?, &Environment::of_process()).map(drop)
+    let found = exports::read_outputs(read_file(&path)?, &Environment::of_process())?;
+    for orphan in webb_otlp::orphans(found.outputs.iter().map(|output| &output.config)) {
+        resolved.warn("outputs_config", format!("`outputs_config`: {orphan}"));
+    }
+    Ok(())
 }
 
 /// The running rollups, flows and outputs.
@@ -177,8 +181,8 @@ pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: 
             &own::OUTPUTS_CONFIG_RELOADS,
         ],
         Box::new(move |rows| {
-            for output in outputs.list() {
-                output_rows(rows, &output.config().name, output.figures());
+            for (name, figures) in outputs.figures() {
+                output_rows(rows, &name, &figures);
             }
             for (outcome, count) in file.reloads().counts() {
                 rows.add(&own::OUTPUTS_CONFIG_RELOADS, &[outcome], count);

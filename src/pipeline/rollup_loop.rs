@@ -117,6 +117,8 @@ struct Work {
     /// What `rollups` and `windows` were made with.
     settings: Settings,
     feeds: Vec<Feed>,
+    /// Requests of windows that have ended, which are offered at `flush_at`.
+    held: Vec<(Arc<Output>, Request)>,
     wanted: Arc<WantedRollups>,
     /// Place of this node in the requests.
     place: Place,
@@ -141,6 +143,7 @@ impl RollupState {
             windows: None,
             settings: Settings::default(),
             feeds: Vec::new(),
+            held: Vec::new(),
             wanted: Arc::default(),
             place: Place::default(),
             index: Arc::default(),
@@ -215,7 +218,7 @@ impl RollupState {
     }
 
     /// Takes up a change of what is wanted, ends a window that is over, and sends what is due.
-    fn turn(&self, work: &mut Work, now_ns: u64) {
+    fn turn(&self, work: &mut Work, now_ns: u64, now: Instant) {
         let wants = self.wants.load(Acquire);
         let wanted = self.wanted.load_full();
         if !Arc::ptr_eq(&wanted, &work.wanted) {
@@ -227,6 +230,7 @@ impl RollupState {
             work.wanted = wanted;
             if work.wanted.is_on() && work.windows.is_none() {
                 self.begin_instance(work, now_ns);
+                self.spread(work, work.settings.window.as_secs(), now);
             } else {
                 self.make_feeds(work);
             }
@@ -236,14 +240,19 @@ impl RollupState {
         if let Some(closing) = closing {
             self.close(work, closing.window, now_ns);
             if closing.is_last_of_instance || work.settings != work.wanted.settings {
-                work.flush();
                 self.begin_instance(work, now_ns);
             }
-            work.flush_at.get_or_insert_with(|| Instant::now() + spread(&self.site.node, closing.window.seconds));
+            self.spread(work, closing.window.seconds, now);
         }
-        if work.flush_at.is_some_and(|at| Instant::now() >= at) {
+        if work.flush_at.is_some_and(|at| now >= at) {
             work.flush();
         }
+    }
+
+    /// Has what is held be offered at this node's time: all agents of a cluster end their windows
+    /// at once.
+    fn spread(&self, work: &mut Work, window: u64, now: Instant) {
+        work.flush_at.get_or_insert_with(|| now + spread(&self.site.node, window));
     }
 
     /// Begins a window with the wanted settings as another instance: its start may be that of a
@@ -258,9 +267,9 @@ impl RollupState {
         work.settings = work.wanted.settings;
         work.rollups.apply(work.settings);
         work.windows = Some(Windows::new(work.settings.window, now_ns));
-        let gap = work.encoder.gap(work.last_ns, now_ns);
-        add_to_all(&mut work.feeds, gap);
-        work.flush();
+        let Work { encoder, feeds, held, .. } = work;
+        add_to_all(feeds, held, encoder.gap(work.last_ns, now_ns));
+        work.hold();
     }
 
     /// Sends the rows of the window that is open, which is not over.
@@ -274,20 +283,21 @@ impl RollupState {
     fn close(&self, work: &mut Work, window: Window, now_ns: u64) {
         let place = work.index.zones().own();
         if place != work.place {
-            work.flush();
             work.place = place;
             self.make_feeds(work);
         }
-        let Work { rollups, encoder, feeds, .. } = work;
+        let Work { rollups, encoder, feeds, held, .. } = work;
         let lost = self.lane.skipped() + self.figures.panicked.load(Relaxed);
-        encoder.window(window, rollups, (lost, self.seen()), now_ns, |record| add_to_all(feeds, record));
+        encoder.window(window, rollups, (lost, self.seen()), now_ns, |record| add_to_all(feeds, held, record));
+        work.hold();
         work.last_ns = Some(now_ns.min(window.end_ns()));
         self.figures.windows.fetch_add(1, Relaxed);
         self.publish(work);
     }
 
-    /// A feed for each output, of this instance at its place.
+    /// A feed for each output, of this instance at its place. What those before have is held.
     fn make_feeds(&self, work: &mut Work) {
+        work.hold();
         let resource = resource(&self.site, &uuid(work.instance), work.place);
         let feed = |output: &Arc<Output>| Feed::new(Arc::clone(output), Stream::Rollups, &resource, SCOPE.0, SCOPE.1);
         work.feeds = work.wanted.outputs.iter().map(feed).collect();
@@ -295,11 +305,21 @@ impl RollupState {
 }
 
 impl Work {
-    /// Offers the records that there are.
+    /// Takes the records that there are as requests, for [`Work::flush`].
+    fn hold(&mut self) {
+        let Self { feeds, held, .. } = self;
+        for feed in feeds {
+            if let Some(request) = feed.take() {
+                hold(held, feed.output(), request);
+            }
+        }
+    }
+
+    /// Offers the requests that are held.
     fn flush(&mut self) {
         self.flush_at = None;
-        for feed in &mut self.feeds {
-            log_failure(feed.flush());
+        for (output, request) in self.held.drain(..) {
+            output.offer(request);
         }
     }
 
@@ -311,16 +331,27 @@ impl Work {
     }
 }
 
-fn add_to_all(feeds: &mut [Feed], record: Encoded<'_>) {
+fn add_to_all(feeds: &mut [Feed], held: &mut Vec<(Arc<Output>, Request)>, record: Encoded<'_>) {
     for feed in feeds {
-        log_failure(feed.add(record));
+        if let Some(full) = feed.collect(record) {
+            hold(held, feed.output(), full);
+        }
     }
 }
 
-/// Logs that a request could not be compressed: its records stay for the next one.
-fn log_failure(outcome: io::Result<()>) {
-    if let Err(error) = outcome {
-        tracing::warn!("rows wait, because their request could not be compressed: {error}");
+/// Holds a request, within the bytes that its output may have in memory: of more the oldest is
+/// offered at once.
+fn hold(held: &mut Vec<(Arc<Output>, Request)>, output: &Arc<Output>, request: Request) {
+    let is_of = |(other, _): &(Arc<Output>, Request)| Arc::ptr_eq(other, output);
+    let mut bytes: usize = held.iter().filter(|held| is_of(held)).map(|(_, request)| request.body.len()).sum();
+    bytes += request.body.len();
+    held.push((Arc::clone(output), request));
+    while bytes as u64 > output.config().queue_bytes
+        && let Some(oldest) = held.iter().position(is_of)
+    {
+        let (output, request) = held.remove(oldest);
+        bytes -= request.body.len();
+        output.offer(request);
     }
 }
 
@@ -392,7 +423,7 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
     }
     loop {
         lifecycle.beat();
-        state.turn(&mut work, unix_ns());
+        state.turn(&mut work, unix_ns(), Instant::now());
         let item = if lifecycle.stopping() {
             let Ok(item) = lane.try_recv() else { return state.end(&mut work, unix_ns()) };
             item
@@ -412,23 +443,5 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A receiver that checks the form of an id finds that of a random UUID.
-    #[test]
-    fn instances_are_uuids() {
-        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_ne!(new_instance(), new_instance());
-    }
-
-    /// Nodes send at different times, within a fifth of the window.
-    #[test]
-    fn requests_are_spread() {
-        let delays: Vec<Duration> = (0..200).map(|node| spread(&format!("worker-{node}"), 60)).collect();
-        assert!(delays.iter().all(|delay| *delay < Duration::from_secs(12)));
-        let early = delays.iter().filter(|delay| **delay < Duration::from_secs(6)).count();
-        assert!((40..160).contains(&early), "{early} of 200");
-    }
-}
+#[path = "rollup_loop_tests.rs"]
+mod tests;

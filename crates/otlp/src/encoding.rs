@@ -47,6 +47,10 @@ impl Encoding {
     /// Compresses the parts as one.
     pub(crate) fn compress(self, parts: &[&[u8]]) -> io::Result<Vec<u8>> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
+        #[cfg(test)]
+        if self != Self::None && broken::is_set() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         match self {
             Self::None => Ok(parts.concat()),
             Self::Gzip => {
@@ -85,6 +89,25 @@ fn shrunk(mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     // It is kept for as long as no receiver takes it.
     bytes.shrink_to_fit();
     Ok(bytes)
+}
+
+/// A compressor without memory, for tests of what calls it.
+#[cfg(test)]
+pub(crate) mod broken {
+    use std::cell::Cell;
+
+    thread_local! {
+        static BROKEN: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Has every compression of this thread fail, or none.
+    pub(crate) fn set(is_broken: bool) {
+        BROKEN.set(is_broken);
+    }
+
+    pub(super) fn is_set() -> bool {
+        BROKEN.get()
+    }
 }
 
 #[cfg(test)]

@@ -34,11 +34,13 @@ pub enum Loss {
     Shutdown,
     /// Their file in the spool directory was damaged.
     Corrupted,
+    /// They stay in a directory that the output was configured away from.
+    Orphaned,
 }
 
 impl Loss {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::SpoolFull,
         Self::TooOld,
@@ -46,6 +48,7 @@ impl Loss {
         Self::TooLarge,
         Self::Shutdown,
         Self::Corrupted,
+        Self::Orphaned,
     ];
 
     /// The label's value.
@@ -58,6 +61,7 @@ impl Loss {
             Self::TooLarge => "too_large",
             Self::Shutdown => "shutdown",
             Self::Corrupted => "corrupted",
+            Self::Orphaned => "orphaned",
         }
     }
 }
@@ -98,7 +102,8 @@ impl Ledger {
     }
 }
 
-/// The ledgers and counters of one output; they outlive restarts of its thread.
+/// The ledgers and counters of one output; they outlive restarts of its thread, and are those of
+/// each output that follows under its name.
 #[derive(Debug, Default)]
 pub struct Figures {
     ledgers: Mutex<[Ledger; Stream::ALL.len()]>,
@@ -180,14 +185,6 @@ impl Figures {
 
     pub(crate) fn dropped(&self, stream: Stream, reason: Loss, records: u32) {
         self.change(stream, |ledger| ledger.drop(reason, u64::from(records)));
-    }
-
-    /// Takes records out of the ledger: another output has them.
-    pub(crate) fn handed_over(&self, stream: Stream, records: u32) {
-        self.change(stream, |ledger| {
-            ledger.offered -= u64::from(records);
-            ledger.waiting -= u64::from(records);
-        });
     }
 
     /// Counts a request that was taken, but for `rejected` of its records.

@@ -1,7 +1,7 @@
 //! An output: requests wait here until a receiver has taken them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -12,7 +12,7 @@ use crate::config::{InvalidConfig, OutputConfig};
 use crate::encoding::Encoding;
 use crate::environment::Environment;
 use crate::figures::{Figures, Loss};
-use crate::queue::Queue;
+use crate::queue::{Entry, Queue};
 use crate::request::Request;
 use crate::resolved::Resolved;
 
@@ -40,7 +40,7 @@ pub struct Output {
     pub(crate) resolved: Resolved,
     pub(crate) environment: Environment,
     pub(crate) instance: String,
-    pub(crate) figures: Figures,
+    pub(crate) figures: Arc<Figures>,
     queue: Mutex<State>,
     pub(crate) changed: Notify,
     /// Files written so far.
@@ -114,7 +114,7 @@ impl Output {
             resolved,
             environment: environment.clone(),
             instance: instance.to_owned(),
-            figures: Figures::default(),
+            figures: Arc::default(),
             queue: Mutex::new(State {
                 queue: Queue::default(),
                 encoding,
@@ -130,13 +130,19 @@ impl Output {
         })
     }
 
+    /// Has the output count in the figures of one before it, of the same name.
+    #[must_use]
+    pub fn counting_in(self, figures: Arc<Figures>) -> Self {
+        Self { figures, ..self }
+    }
+
     /// The configuration that it was made with.
     pub fn config(&self) -> &OutputConfig {
         &self.config
     }
 
     /// What became of its records.
-    pub fn figures(&self) -> &Figures {
+    pub fn figures(&self) -> &Arc<Figures> {
         &self.figures
     }
 
@@ -170,37 +176,53 @@ impl Output {
         self.changed.notify_one();
     }
 
-    /// Closes the output for good, after its thread has ended. Requests in memory count as dropped;
-    /// files stay for the next process.
-    pub fn close(&self) {
+    /// Closes the output, after its thread has ended. Requests in memory count as dropped, and the
+    /// number of their records is returned; files stay for the next process.
+    pub fn close(&self) -> u64 {
         let mut state = self.state();
         state.closed = true;
-        let in_memory: Vec<_> = state.queue.iter().filter(|entry| entry.file.is_none()).map(|entry| entry.id).collect();
-        for id in in_memory {
-            if let Some(entry) = state.queue.remove(id) {
-                self.figures.dropped(entry.stream, Loss::Shutdown, entry.records);
-            }
-        }
+        let lost = state.queue.extract(|entry| entry.file.is_none());
         self.figures.set_queue_bytes(state.queue.memory());
+        self.dropped(&lost, Loss::Shutdown)
     }
 
-    /// Takes the requests that wait in the memory of another output, whose thread has ended: they
-    /// count as offered here, and no more there.
+    /// Closes the output as [`Output::close`] does; nothing goes on in its directory. Requests
+    /// there count as dropped too, and the number of their records is returned.
+    pub fn abandon(&self) -> u64 {
+        let mut state = self.state();
+        state.closed = true;
+        let orphans = state.queue.extract(|entry| entry.file.is_some());
+        if !orphans.is_empty() {
+            self.figures.set_spool(0, 0);
+        }
+        self.figures.set_queue_bytes(state.queue.memory());
+        self.figures.set_problem("");
+        self.dropped(&orphans, Loss::Orphaned)
+    }
+
+    fn dropped(&self, entries: &[Entry], reason: Loss) -> u64 {
+        entries.iter().for_each(|entry| self.figures.dropped(entry.stream, reason, entry.records));
+        entries.iter().map(|entry| u64::from(entry.records)).sum()
+    }
+
+    /// Takes the requests of another output, whose thread has ended and whose figures are these:
+    /// those in memory, and those in files if both have one directory.
     pub fn take_over(&self, other: &Self) {
+        let directory = |output: &Self| output.config.spool.as_ref().map(|spool| spool.directory.clone());
+        let has_files = directory(self) == directory(other);
         let mut theirs = other.state();
         theirs.closed = true;
-        let waiting: Vec<_> = theirs.queue.iter().filter(|entry| entry.file.is_none()).map(|entry| entry.id).collect();
-        let entries: Vec<_> = waiting.into_iter().filter_map(|id| theirs.queue.remove(id)).collect();
+        let entries = theirs.queue.extract(|entry| has_files || entry.file.is_none());
         drop(theirs);
         let mut state = self.state();
         for entry in entries {
-            other.figures.handed_over(entry.stream, entry.records);
-            self.figures.offered(entry.stream, entry.records);
-            for dropped in state.queue.offer(entry.request(), entry.created_ms, self.config.queue_bytes) {
+            for dropped in state.queue.adopt(entry, self.config.queue_bytes) {
                 self.figures.dropped(dropped.stream, Loss::QueueFull, dropped.records);
             }
         }
         self.figures.set_queue_bytes(state.queue.memory());
+        // What stood in the way of the other one is told by this one, if it does so still.
+        self.figures.set_problem("");
         drop(state);
         self.changed.notify_one();
     }

@@ -126,6 +126,25 @@ impl Queue {
         }
     }
 
+    /// Takes an entry of another queue, at its age, within `max` bytes of memory. Returns what was
+    /// dropped for it, which may be the entry itself.
+    pub(crate) fn adopt(&mut self, entry: Entry, max: u64) -> Vec<Dropped> {
+        if entry.file.is_none() {
+            return self.offer(entry.request(), entry.created_ms, max);
+        }
+        self.next_id += 1;
+        // What has a file can be read from there.
+        let body = entry.body.filter(|body| self.memory + body.len() as u64 <= max);
+        self.append(Entry { id: self.next_id, body, sending: false, ..entry });
+        Vec::new()
+    }
+
+    /// Removes the entries that are chosen, oldest first. Their files stay on the disk.
+    pub(crate) fn extract(&mut self, is_chosen: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let chosen: Vec<u64> = self.iter().filter(|entry| is_chosen(entry)).map(|entry| entry.id).collect();
+        chosen.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
     /// Puts a file whose body was not read before all others of its stream.
     pub(crate) fn prepend_file(&mut self, found: Found) {
         self.next_id += 1;

@@ -24,7 +24,7 @@ pub(crate) const MAX_FILES: usize = 10_000;
 const MAX_BAD_FILES: usize = 10;
 
 /// Name of the file that the lock is of.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// End of the name of a file that is being written.
 const PARTIAL: &str = ".partial";
@@ -210,7 +210,7 @@ fn name(instance: &str, sequence: u64, request: &Request) -> String {
 }
 
 /// Stream, number of records and encoding that a name has.
-fn parse(name: &str) -> Option<(Stream, u32, Encoding)> {
+pub(crate) fn parse(name: &str) -> Option<(Stream, u32, Encoding)> {
     let mut parts = name.split('.');
     let (identity, stream, records, kind) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let (instance, sequence) = identity.rsplit_once('-')?;

@@ -1,7 +1,6 @@
 //! A stream: reads the history on, writes records, hands them to outputs.
 
 use std::future::Future as _;
-use std::io;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -253,7 +252,7 @@ impl FlowStream {
         }
         let record = work.writer.write((segment, place), flow, is_sampled, now_ns);
         for feed in &mut work.feeds {
-            log_failure(feed.add(record));
+            feed.add(record);
         }
     }
 
@@ -361,7 +360,7 @@ impl Work {
     /// Offers the records that there are.
     fn flush(&mut self) {
         for feed in &mut self.feeds {
-            log_failure(feed.flush());
+            feed.flush();
         }
     }
 
@@ -370,18 +369,11 @@ impl Work {
         let mut next = None;
         for feed in &mut self.feeds {
             match feed.due() {
-                Some(due) if due.is_zero() => log_failure(feed.flush()),
+                Some(due) if due.is_zero() => feed.flush(),
                 due => next = next.into_iter().chain(due).min(),
             }
         }
         next
-    }
-}
-
-/// Logs that a request could not be compressed: its records stay for the next one.
-fn log_failure(outcome: io::Result<()>) {
-    if let Err(error) = outcome {
-        tracing::warn!("flows wait, because their request could not be compressed: {error}");
     }
 }
 

@@ -66,24 +66,83 @@ fn files_of_before_are_delivered() {
     }
 }
 
-/// An output with another configuration goes on in the directory of the one before, and replaces
-/// none of its files.
+/// An output with another configuration goes on in the directory of the one before and with its
+/// ledger, and replaces none of its files.
 #[test]
 fn a_changed_output_keeps_files() {
     let directory = tempfile::tempdir().unwrap();
     let spool = Some(spool(directory.path()));
-    let running = Running::start(output(OutputConfig { spool: spool.clone(), ..nowhere() }));
-    running.offer((0..3).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+    let mut before = Running::start(output(OutputConfig { spool: spool.clone(), ..nowhere() }));
+    before.offer((0..3).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
     has_files(directory.path(), 3);
-    drop(running);
+    before.stop();
     let receiver = Receiver::grpc();
     receiver.rules().always = Some(Reply::grpc(14, "away"));
-    let running = Running::start(output(OutputConfig { spool, ..config(&receiver) }));
+    let next = output(OutputConfig { spool, ..config(&receiver) });
+    let next = next.counting_in(Arc::clone(before.output.figures()));
+    next.take_over(&before.output);
+    assert_eq!((before.output.abandon(), before.ledger().waiting), (0, 30));
+    let running = Running::start(next);
     running.offer((3..6).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
     has_files(directory.path(), 6);
     receiver.rules().always = None;
     assert_eq!(running.settled().delivered, 60);
     assert_eq!(sorted(receiver.taken()), (0..60).collect::<Vec<_>>());
+}
+
+/// Records in a directory that an output is configured away from are counted as that, and as
+/// offered again when an output finds them there. No figure of a name goes back.
+#[test]
+fn orphans_are_counted() {
+    let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let with = |directory: &Path| OutputConfig { spool: Some(spool(directory)), ..nowhere() };
+    let mut running = Running::start(output(with(directory.path())));
+    let figures = Arc::clone(running.output.figures());
+    let mut offered = 20;
+    running.offer((0..2).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+    for (part, place) in [None, Some(other.path()), Some(directory.path())].into_iter().enumerate() {
+        has_files(directory.path(), 2);
+        running.stop();
+        let next = place.map_or_else(nowhere, with);
+        let next = output(next).counting_in(Arc::clone(&figures));
+        next.take_over(&running.output);
+        let orphans = running.output.abandon();
+        assert_eq!(orphans, [20, 0, 0][part]);
+        running = Running::start(next);
+        offered += [0, 0, 20][part];
+        wait_for("files are found", || match running.ledger() {
+            ledger if ledger.offered == offered => Ok(()),
+            ledger => Err(format!("{ledger:?}")),
+        });
+        assert_eq!(running.ledger().dropped(Loss::Orphaned), 20);
+        assert_eq!(running.ledger().waiting, [0, 0, 20][part]);
+    }
+    assert_eq!(names(directory.path()).len(), 2);
+}
+
+/// Directories of outputs that are not configured are found by the requests in them, but not what
+/// is in use, or is something else.
+#[test]
+fn orphans_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = |name: &str| OutputConfig { name: name.to_owned(), spool: Some(spool(directory.path())), ..nowhere() };
+    for name in ["left", "running"] {
+        let running = Running::start(output(config(name)));
+        running.offer([request(Stream::Rollups, Encoding::Gzip, 0..7), request(Stream::Flows, Encoding::Gzip, 7..10)]);
+        let figures = running.output.figures();
+        wait_for("files", || if figures.spool_files() == 2 { Ok(()) } else { Err(format!("{figures:?}")) });
+    }
+    fs::create_dir(directory.path().join("notes")).unwrap();
+    fs::write(directory.path().join("notes/x.txt"), "").unwrap();
+    let found = webb_otlp::orphans([&config("running"), &nowhere()]);
+    let [orphan] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((orphan.directory.clone(), orphan.files, orphan.records), (directory.path().join("left"), 2, 10));
+    let _in_use = Running::start(output(config("left")));
+    wait_for("its lock", || {
+        let found = webb_otlp::orphans([&config("running")]);
+        if found.is_empty() { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    assert_eq!(webb_otlp::orphans([]), []);
 }
 
 /// A stop leaves what is not delivered in files.
