@@ -60,9 +60,16 @@ pub(crate) struct Cache {
     index: Arc<Index>,
     /// [`webb_flow::sym::dropped`] when it was cleared last.
     dropped: u64,
+    cleared: u64,
 }
 
 impl Cache {
+    /// Times that places which were handed out have become void.
+    #[inline]
+    pub(crate) fn cleared(&self) -> u64 {
+        self.cleared
+    }
+
     /// Names the next flows by this index, and forgets all that means something else there.
     pub(crate) fn follow(&mut self, index: &Arc<Index>) {
         let dropped = webb_flow::sym::dropped();
@@ -94,6 +101,7 @@ impl Cache {
     }
 
     pub(crate) fn clear(&mut self) {
+        self.cleared += 1;
         self.places.clear();
     }
 }

@@ -59,13 +59,36 @@ pub struct Rollups {
     settings: Settings,
     rows: Rows,
     cache: Cache,
+    /// Flows that were read and not yet added; empty between batches.
+    read: Vec<Read>,
     totals: Totals,
+}
+
+/// Flows whose places are looked up together. More do not fit into what a CPU does at a time.
+const LOOKED_UP_TOGETHER: usize = 32;
+
+/// A flow that was read and not yet added.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    /// Its number in the batch.
+    flow: usize,
+    call: Call,
+    share: Share,
+    key: CacheKey,
+    /// Place of its row, if it was in the cache.
+    place: Option<u32>,
 }
 
 impl Rollups {
     /// A table without rows.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, rows: Rows::new(settings.max_rows), cache: Cache::default(), totals: Totals::default() }
+        Self {
+            settings,
+            rows: Rows::new(settings.max_rows),
+            cache: Cache::default(),
+            read: Vec::with_capacity(LOOKED_UP_TOGETHER),
+            totals: Totals::default(),
+        }
     }
 
     /// Makes rows by these settings from now on. The open window's must have been handed out.
@@ -75,31 +98,63 @@ impl Rollups {
         self.cache.clear();
     }
 
-    /// Adds the batch's flows from number `from` on. `progress` is always the flow in hand, and the
-    /// number of flows at the end: after a panic the caller goes on one behind it.
+    /// Adds the batch's flows from number `from` on, some at a time: their places are looked up
+    /// together, so that the CPU fetches them together. `progress` is the last flow that was read,
+    /// and the number of flows at the end: after a panic, which costs one flow, the caller goes on
+    /// behind it.
     pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
         self.cache.follow(batch.index);
-        for (at, flow) in batch.flows.iter().enumerate().skip(from) {
-            *progress = at;
-            inject::point("rollups");
-            let extra = batch.extras.get(flow.extra.0 as usize);
-            match Share::of(flow, extra) {
-                Some(share) => self.add(flow, extra, batch.index, share),
-                None => self.totals.passed_over += 1,
+        if from == 0 {
+            self.read.clear();
+        }
+        let mut next = from;
+        loop {
+            while self.read.len() < LOOKED_UP_TOGETHER {
+                let Some(flow) = batch.flows.get(next) else { break };
+                *progress = next;
+                let extra = batch.extras.get(flow.extra.0 as usize);
+                match Share::of(flow, extra) {
+                    Some(share) => {
+                        let call = Call::of(flow);
+                        let key = CacheKey::new(flow, extra, batch.index, call, share);
+                        self.read.push(Read { flow: next, call, share, key, place: None });
+                    }
+                    None => self.totals.passed_over += 1,
+                }
+                next += 1;
             }
+            if self.read.is_empty() {
+                break;
+            }
+            *progress = next.saturating_sub(1);
+            self.add_read(batch);
         }
         *progress = batch.flows.len();
     }
 
+    /// Adds the flows that were read to their rows, the last first.
+    fn add_read(&mut self, batch: Flows<'_>) {
+        for read in &mut self.read {
+            read.place = self.cache.find(&read.key);
+        }
+        let cleared = self.cache.cleared();
+        // A flow is taken out before it is added: if that panics, the others are still here.
+        while let Some(read) = self.read.pop() {
+            inject::point("rollups");
+            let Some(flow) = batch.flows.get(read.flow) else { continue };
+            let extra = batch.extras.get(flow.extra.0 as usize);
+            let known = if self.cache.cleared() == cleared { read.place } else { None };
+            let place = known.unwrap_or_else(|| self.place(&read, flow, extra, batch.index));
+            self.add(flow, extra, &read, place);
+        }
+    }
+
     #[inline]
-    fn add(&mut self, flow: &Flow, extra: Option<&Extra>, index: &Index, share: Share) {
-        let call = Call::of(flow);
-        let key = CacheKey::new(flow, extra, index, call, share);
-        let place = self.cache.find(&key).unwrap_or_else(|| self.place(key, flow, extra, index, call, share));
+    fn add(&mut self, flow: &Flow, extra: Option<&Extra>, read: &Read, place: u32) {
         let Some((sums, folded)) = self.rows.sums(place) else { return };
-        match share {
+        match read.share {
             Share::Packets => {
-                sums.add_packets(flow, call.by_source);
+                sums.add_packets(flow, read.call.by_source);
                 self.totals.bytes += flow.bytes;
                 self.totals.packets += u64::from(flow.packets);
             }
@@ -117,15 +172,12 @@ impl Rollups {
 
     /// The place of a flow's row, which is made if it is new.
     #[cold]
-    fn place(
-        &mut self,
-        key: CacheKey,
-        flow: &Flow,
-        extra: Option<&Extra>,
-        index: &Index,
-        call: Call,
-        share: Share,
-    ) -> u32 {
+    fn place(&mut self, read: &Read, flow: &Flow, extra: Option<&Extra>, index: &Index) -> u32 {
+        let Read { key, call, share, .. } = *read;
+        // One of the same key may have made it, or the places have changed since the lookup.
+        if let Some(place) = self.cache.find(&key) {
+            return place;
+        }
         let row = self.row_key(flow, extra, index, call, share);
         if self.rows.wants_sweep(&row) {
             self.rows.sweep();

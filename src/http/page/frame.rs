@@ -64,7 +64,7 @@ fn head(page: &Page<'_>, degraded: &[Degraded]) -> Markup {
         }
         span.fill {}
         a href={ "/agent" (query.of_views()) } {
-            @if degraded.is_empty() { span.dot.good aria-hidden="true" {} " all counted" }
+            @if degraded.is_empty() { span.dot.good aria-hidden="true" {} "all counted" }
             @else { (text::symbol(State::Failing)) " incomplete" }
         }
         span {
