@@ -8,7 +8,7 @@ import yaml
 from render import CHART
 
 FREE = ("nodeSelector", "tolerations", "hubble.metrics.serviceMonitor.relabelings", "operator.nodeSelector", "webb.updateStrategy",
-        "webb.seccompProfile", "webb.seLinuxOptions", "webb.metrics", "webb.capabilities")
+        "webb.seccompProfile", "webb.seLinuxOptions", "webb.metrics", "webb.capabilities", "webb.namesRelay.nodeSelector")
 
 
 def documented():

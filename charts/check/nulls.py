@@ -12,7 +12,7 @@ import yaml
 from render import CHART, Refused, render
 
 # Blocks that count as a whole, where null takes a key out.
-TAKEN_OUT = "nodeSelector", "operator.nodeSelector", "operator.resources", "webb.resources", "webb.updateStrategy", "webb.seccompProfile", "webb.seLinuxOptions"
+TAKEN_OUT = "nodeSelector", "operator.nodeSelector", "operator.resources", "webb.resources", "webb.updateStrategy", "webb.seccompProfile", "webb.seLinuxOptions", "webb.namesRelay.nodeSelector"
 
 
 def blocks(block, path=()):

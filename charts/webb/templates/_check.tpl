@@ -10,7 +10,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- $here := printf "%s%s" $path $key -}}
 {{- if not (kindIs "map" $value) }}{{ $here }}{{ "\n" }}
 {{- else if not $value }}{{ $here }}.*{{ "\n" }}
-{{- else if has $here (list "nodeSelector" "operator.nodeSelector" "operator.resources" "webb.seccompProfile" "webb.seLinuxOptions" "webb.updateStrategy" "webb.resources") }}{{ $here }}.*{{ "\n" }}
+{{- else if has $here (list "nodeSelector" "operator.nodeSelector" "operator.resources" "webb.seccompProfile" "webb.seLinuxOptions" "webb.updateStrategy" "webb.resources" "webb.namesRelay.nodeSelector") }}{{ $here }}.*{{ "\n" }}
 {{- else }}{{ include "webb.paths" (dict "values" $value "path" (printf "%s." $here)) }}
 {{- end -}}
 {{- end -}}

@@ -17,8 +17,9 @@ by chance. Cases and signs do not count. Input: list of two keys.
 {{- end }}
 
 {{- /*
-The path that was meant instead of `path`, or nothing: the same key elsewhere in its top block, else one of its neighbours
-that is much like it, else the same key anywhere, least deep. Input: path, known (list of paths).
+The path that was meant instead of `path`, or nothing: the same key at the top, if `path` is that of a top block's key;
+else the same key elsewhere in its top block, else one of its neighbours that is much like it, else the same key
+anywhere, least deep. Input: path, known (list of paths).
 */ -}}
 {{- define "webb.suggestion" -}}
 {{- $parts := splitList "." .path -}}
@@ -26,6 +27,7 @@ that is much like it, else the same key anywhere, least deep. Input: path, known
 {{- $block := join "." (initial $parts) -}}
 {{- $key := last $parts -}}
 {{- $best := "" -}}{{- $most := 54 -}}
+{{- if and (eq $depth 2) (or (has $key .known) (has (printf "%s.*" $key) .known)) -}}{{- $best = $key -}}{{- end -}}
 {{- range .known -}}
 {{- if and (not $best) (hasPrefix (printf "%s." (first $parts)) .) (eq (last (splitList "." (trimSuffix ".*" .))) $key) -}}{{- $best = trimSuffix ".*" . -}}{{- end -}}
 {{- end -}}

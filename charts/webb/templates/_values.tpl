@@ -15,7 +15,7 @@ many times faster than YAML; each use has a copy of its own. Use: {{ $v := inclu
 
 {{- /* Blocks that count as a whole, so that null can take a key out of them: {resources: {limits: null}}. */ -}}
 {{- define "webb.whole" -}}
-nodeSelector operator.nodeSelector operator.resources webb.resources webb.updateStrategy webb.seccompProfile webb.seLinuxOptions
+nodeSelector operator.nodeSelector operator.resources webb.resources webb.updateStrategy webb.seccompProfile webb.seLinuxOptions webb.namesRelay.nodeSelector
 {{- end }}
 
 {{- /* Overlays `base` with `over`, in place. What is null changes nothing, nor does a single value in a block's place. */ -}}
