@@ -100,7 +100,9 @@ impl Outputs {
         let is_same = |config: &OutputConfig| wanted.outputs.iter().any(|output| output.config == *config);
         let leaves = |member: &Member| !is_same(member.output.config());
         let leaving: Vec<Member> = self.held().values().filter(|member| leaves(member)).cloned().collect();
-        leaving.iter().for_each(|member| self.keep(&member.output));
+        for member in &leaving {
+            self.keep(&member.output);
+        }
         self.held().retain(|_, member| !leaves(member));
         let mut failed = None;
         let mut new = Vec::new();
@@ -132,7 +134,9 @@ impl Outputs {
             }
             abandon(before);
         }
-        new.into_iter().for_each(|output| self.start(output));
+        for output in new {
+            self.start(output);
+        }
         for orphan in orphans(wanted.outputs.iter().map(|output| &output.config)) {
             tracing::warn!("{orphan}");
         }

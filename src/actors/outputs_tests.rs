@@ -25,7 +25,7 @@ fn set() -> Set {
         window: Duration::from_mins(1),
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(100),
-        stall_after: Duration::from_secs(60),
+        stall_after: Duration::from_mins(1),
     }));
     let (escalations, _) = unbounded_channel();
     let intensity = |name: &str| Intensity::new(components.component(name), Arc::clone(&policy), escalations.clone());

@@ -399,9 +399,9 @@ mod tests {
     use super::*;
 
     /// Blocks from this one on.
-    fn blocks(first: usize, number: usize) -> Option<wire::Addresses> {
+    fn blocks(first: usize, number: usize) -> wire::Addresses {
         let block = |at: usize| IpAddr::from(u32::try_from(at * 64).unwrap().to_be_bytes());
-        Some((first..first + number).map(block).collect())
+        (first..first + number).map(block).collect()
     }
 
     fn take(held: &mut Held, networks: wire::Networks) -> (bool, usize) {
@@ -417,25 +417,25 @@ mod tests {
         let mut held = Held::new("own".to_owned());
         let part = |begins, more, added| wire::Networks { begins, more, added, removed: None };
         held.begin();
-        assert_eq!(take(&mut held, part(true, true, blocks(0, 3))), (false, 0));
+        assert_eq!(take(&mut held, part(true, true, Some(blocks(0, 3)))), (false, 0));
         assert!(!held.knows_networks());
-        assert_eq!(take(&mut held, part(false, false, blocks(3, 3))), (true, 6));
+        assert_eq!(take(&mut held, part(false, false, Some(blocks(3, 3)))), (true, 6));
         assert!(held.knows_networks());
         held.begin();
-        assert_eq!(take(&mut held, part(true, true, blocks(10, 1))), (false, 6));
+        assert_eq!(take(&mut held, part(true, true, Some(blocks(10, 1)))), (false, 6));
         // That stream has ended before all were here.
         held.begin();
-        assert_eq!(take(&mut held, part(true, true, blocks(20, 1))), (false, 6));
-        assert_eq!(take(&mut held, part(false, false, blocks(21, 1))), (true, 2));
+        assert_eq!(take(&mut held, part(true, true, Some(blocks(20, 1)))), (false, 6));
+        assert_eq!(take(&mut held, part(false, false, Some(blocks(21, 1)))), (true, 2));
     }
 
     /// More blocks than there is room for are counted, and end nothing.
     #[test]
     fn blocks_are_bounded() {
         let mut held = Held::new("own".to_owned());
-        let all = wire::Networks { begins: true, added: blocks(0, MAX_BLOCKS + 5), ..wire::Networks::default() };
+        let all = wire::Networks { begins: true, added: Some(blocks(0, MAX_BLOCKS + 5)), ..wire::Networks::default() };
         assert_eq!(take(&mut held, all), (true, MAX_BLOCKS));
-        let more = wire::Networks { added: blocks(MAX_BLOCKS, 3), removed: blocks(0, 2), ..wire::Networks::default() };
+        let more = wire::Networks { added: Some(blocks(MAX_BLOCKS, 3)), removed: Some(blocks(0, 2)), ..wire::Networks::default() };
         assert_eq!(take(&mut held, more), (true, MAX_BLOCKS));
         assert_eq!(held.counts().refused_blocks, 5 + 1);
     }

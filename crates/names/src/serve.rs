@@ -143,7 +143,7 @@ pub(crate) fn greet(hello: Option<&Hello>, cluster: &str) -> Result<(), Wrong> {
 
 /// A random part of a duration.
 fn part_of(whole: Duration) -> Duration {
-    whole.mul_f64((seed() % 1024) as f64 / 1024.0)
+    whole.mul_f64(f64::from(u16::try_from(seed() % 1024).unwrap_or_default()) / 1024.0)
 }
 
 /// Where a stream stands.

@@ -201,7 +201,9 @@ impl Output {
     }
 
     fn dropped(&self, entries: &[Entry], reason: Loss) -> u64 {
-        entries.iter().for_each(|entry| self.figures.dropped(entry.stream, reason, entry.records));
+        for entry in entries {
+            self.figures.dropped(entry.stream, reason, entry.records);
+        }
         entries.iter().map(|entry| u64::from(entry.records)).sum()
     }
 
