@@ -11,7 +11,7 @@ use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_appender::non_blocking::WorkerGuard;
-use webb::app::{self, Metrics, OperatorPlan, Plan, Signals, StartError};
+use webb::app::{self, Metrics, Plan, ProcessPlan, Signals, StartError};
 use webb::bpf_loader::{self, Loader};
 use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment, manual};
 use webb::exports::of_settings;
@@ -105,7 +105,7 @@ fn run(arguments: &RunArgs) -> Exit {
 fn without_programs(
     layers: &Layers,
     needs: fn(&Settings, Option<&Path>) -> Needs,
-    run: impl AsyncFnOnce(OperatorPlan, Signals) -> Result<Exit, StartError>,
+    run: impl AsyncFnOnce(ProcessPlan, Signals) -> Result<Exit, StartError>,
 ) -> Exit {
     if let Err(error) = have_threads(MIN_OPERATOR_THREADS) {
         eprintln!("cannot start: this user may have too few threads: {error}");
@@ -149,13 +149,13 @@ fn plan_operator(
     layers: &Layers,
     needs: fn(&Settings, Option<&Path>) -> Needs,
     privileges: Privileges,
-) -> Result<(OperatorPlan, WorkerGuard), String> {
+) -> Result<(ProcessPlan, WorkerGuard), String> {
     let resolved = layers.load().map_err(|problems| problems.to_string())?;
     let wanted = (resolved.settings.privileges.landlock, resolved.settings.privileges.seccomp);
     let mut confinement = Confinement::new(&needs(&resolved.settings, layers.file.as_deref()), wanted);
     confinement.enforce_landlock();
     let log = start_log(&resolved)?;
-    Ok((OperatorPlan { resolved, log: log.control, privileges, confinement }, log.writer))
+    Ok((ProcessPlan { resolved, log: log.control, privileges, confinement }, log.writer))
 }
 
 /// Starts so many threads that are there at once, and has all of them end.

@@ -2,33 +2,22 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use actix::prelude::*;
-use actix_web::middleware::from_fn;
-use actix_web::web::scope;
-use tokio::time::timeout;
 use webb_cluster::Kind;
 use webb_cluster::kubernetes::Status;
-use webb_flow::fault::State;
 use webb_names::Directory;
 use webb_settings as settings;
 
-use super::control::{Signals, beat};
-use super::operator::{serve, wait};
-use super::parts::{Parts, admin, finish};
-use super::{OperatorPlan, StartError, listeners};
-use crate::actors::Finish;
+use super::control::Signals;
+use super::parts::{Parts, finish};
+use super::process::{Process, ProcessPlan};
+use super::{StartError, listeners};
 use crate::actors::names::{listing, server};
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::cli::Exit;
 use crate::families::{Category, CategorySource, Endpoint, Selection};
-use crate::http::{CONTROL, admin_routes, families_routes, guard, probe_routes};
 use crate::relay_metrics;
-use crate::reloads::Reloads;
-use crate::server::Routes;
-use crate::startup::Startup;
 
 /// Prefix of the process's families.
 const PREFIX: &str = "webb_names";
@@ -70,34 +59,15 @@ impl Relay {
 ///
 /// # Errors
 /// If it cannot start: a port in use.
-pub async fn run_names(plan: OperatorPlan, mut signals: Signals) -> Result<Exit, StartError> {
-    let OperatorPlan { resolved, log, privileges, confinement } = plan;
-    let settings = &resolved.settings;
+pub async fn run_names(plan: ProcessPlan, signals: Signals) -> Result<Exit, StartError> {
+    let settings = &plan.resolved.settings;
     let socket = StartError::listening("names.listen", settings.names.listen)?;
     let metrics_socket = StartError::listening("metrics_listen", settings.metrics_listen)?;
     let admin_socket = StartError::listening("admin_listen", settings.admin_listen)?;
-    confinement.enforce_seccomp();
-    let (parts, mut escalated) = Parts::new(settings, Arc::new(Startup::default()));
-    let given_up = (privileges, Arc::new(confinement));
-    let admin = Arc::new(admin(&parts, &resolved, (log, Arc::new(Reloads::loaded())), given_up));
-    let relay = Relay::start(&parts, settings, socket);
-    let (families, of_metrics) = (families_routes(Arc::clone(&relay.endpoint)), Arc::clone(&admin));
-    let routes: Routes = Arc::new(move |config| {
-        probe_routes(config, &of_metrics);
-        families(config);
-    });
-    let metrics_server = serve(&parts, "http/metrics", metrics_socket, routes);
-    let access = Arc::new(listeners::access(&settings.admin, &parts.components));
-    let of_admin = Arc::clone(&admin);
-    let routes: Routes = Arc::new(move |config| {
-        let admin = Arc::clone(&of_admin);
-        let access = Arc::clone(&access);
-        let guarded = from_fn(move |request, next| guard(Arc::clone(&access), request, next));
-        config.service(scope("").wrap(guarded).configure(move |config| admin_routes(config, &admin)));
-    });
-    let admin_server = serve(&parts, "http/admin", admin_socket, routes);
-    let control = parts.components.component(CONTROL);
-    control.set_state(State::Up, "");
+    let (mut process, resolved) = Process::start(plan, admin_socket);
+    let settings = &resolved.settings;
+    let relay = Relay::start(&process.parts, settings, socket);
+    process.expose("http/metrics", metrics_socket, Arc::clone(&relay.endpoint));
     tracing::info!(
         listen = %settings.names.listen,
         metrics = %settings.metrics_listen,
@@ -105,30 +75,9 @@ pub async fn run_names(plan: OperatorPlan, mut signals: Signals) -> Result<Exit,
         "webb {} is running as a names relay",
         env!("CARGO_PKG_VERSION"),
     );
-    let exit = tokio::select! {
-        exit = wait(&mut signals, &mut escalated) => exit,
-        never = beat(&control) => match never {},
-    };
-    admin.stopping.store(true, Relaxed);
-    tracing::info!("stopping");
-    let stopped = async {
+    let stop = async {
         finish(&relay.server).await;
         finish(&relay.listing).await;
     };
-    tokio::select! {
-        done = timeout(settings.shutdown.budget, stopped) => {
-            if done.is_err() {
-                tracing::error!("not everything stopped within {} s", settings.shutdown.budget.as_secs());
-            }
-        }
-        () = signals.end() => tracing::warn!("second signal: exiting at once"),
-        never = beat(&control) => match never {},
-    }
-    for server in [metrics_server, admin_server] {
-        if timeout(Duration::from_secs(3), server.send(Finish)).await.is_err() {
-            tracing::warn!("a listener had open connections; they are closed");
-        }
-    }
-    tracing::info!("stopped");
-    Ok(exit)
+    Ok(process.run(signals, stop).await)
 }

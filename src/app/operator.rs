@@ -3,22 +3,17 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use actix::prelude::*;
-use actix_web::middleware::from_fn;
-use actix_web::web::scope;
-use tokio::time::timeout;
 use webb_cluster::kubernetes::{Candidate, Status};
 use webb_cluster::lease::{ElectionTimings, Leadership};
 use webb_cluster::view::{ClusterView, KINDS};
-use webb_flow::fault::State;
-use webb_settings::{self as settings, Resolved};
+use webb_settings as settings;
 
-use super::control::{Signals, beat};
-use super::parts::{Parts, admin, finish};
-use super::{StartError, listeners};
+use super::StartError;
+use super::control::Signals;
+use super::parts::{Parts, finish};
+use super::process::{Process, ProcessPlan, exposition_routes, serve};
 use crate::actors::cluster_view::ViewKeeper;
 use crate::actors::elector::Elector;
 use crate::actors::http::HttpActor;
@@ -26,15 +21,11 @@ use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Finish, cluster_view, elector};
 use crate::cli::Exit;
 use crate::families::{Category, CategorySource, Endpoint, Selection};
-use crate::http::{Admin, CONTROL, admin_routes, families_routes, guard, probe_routes};
+use crate::http::Admin;
 use crate::logging::LogControl;
 use crate::operator_metrics::{
     Cluster, OF_LEADER, controllers, features, ipam, leader, load_balancers, multicluster, pods, process,
 };
-use crate::privileges::{Confinement, Privileges};
-use crate::reloads::Reloads;
-use crate::server::{Connections, Limits, Routes};
-use crate::startup::Startup;
 
 /// Prefix of the process's families.
 const PREFIX: &str = "cilium_operator";
@@ -44,19 +35,6 @@ const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/name
 
 /// The namespace of the Lease outside of a pod.
 const DEFAULT_NAMESPACE: &str = "kube-system";
-
-/// Everything that was decided before an operator starts.
-#[derive(Debug)]
-pub struct OperatorPlan {
-    /// The configuration.
-    pub resolved: Resolved,
-    /// The log's level.
-    pub log: LogControl,
-    /// No capability at all.
-    pub privileges: Privileges,
-    /// What the process denies itself.
-    pub confinement: Confinement,
-}
 
 /// A running replica.
 pub(super) struct Operator {
@@ -79,12 +57,7 @@ impl Operator {
         let elector = Elector::new(settings.kubeconfig.clone(), candidate(&settings.operator), leadership);
         let view = cluster_view::start(Arc::new(keeper), parts.intensity("cluster_view"));
         let elector = elector::start(Arc::new(elector), parts.intensity("elector"));
-        let (families, admin) = (families_routes(endpoint), Arc::clone(admin));
-        let routes: Routes = Arc::new(move |config| {
-            probe_routes(config, &admin);
-            families(config);
-        });
-        let server = serve(parts, "http/operator", socket, routes);
+        let server = serve(parts, "http/operator", socket, exposition_routes(endpoint, admin));
         let (view, elector) = (parts.register("cluster_view", view), parts.register("elector", elector));
         Self { elector, view, server }
     }
@@ -97,14 +70,6 @@ impl Operator {
             tracing::warn!("the operator's listener had ended before the stop request");
         }
     }
-}
-
-/// Starts a listener without TLS.
-pub(super) fn serve(parts: &Parts, name: &str, socket: TcpListener, routes: Routes) -> Addr<HttpActor> {
-    let connections = Arc::new(Connections::new(Limits::default()));
-    let server = HttpActor::start(socket, routes, None, connections, parts.intensity(name));
-    parts.directory.add(name, server.clone().recipient());
-    server
 }
 
 /// The endpoint. The leader's families are left out at the end of a scrape, if this replica does
@@ -162,62 +127,18 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 ///
 /// # Errors
 /// If it cannot start: a port in use.
-pub async fn run_operator(plan: OperatorPlan, mut signals: Signals) -> Result<Exit, StartError> {
-    let OperatorPlan { resolved, log, privileges, confinement } = plan;
+pub async fn run_operator(plan: ProcessPlan, signals: Signals) -> Result<Exit, StartError> {
+    let listen = plan.resolved.settings.operator.listen;
+    let socket = StartError::listening("operator.listen", listen)?;
+    let admin_socket = StartError::listening("admin_listen", plan.resolved.settings.admin_listen)?;
+    let (process, resolved) = Process::start(plan, admin_socket);
     let settings = &resolved.settings;
-    let socket = StartError::listening("operator.listen", settings.operator.listen)?;
-    let admin_socket = StartError::listening("admin_listen", settings.admin_listen)?;
-    confinement.enforce_seccomp();
-    let (parts, mut escalated) = Parts::new(settings, Arc::new(Startup::default()));
-    let given_up = (privileges, Arc::new(confinement));
-    let admin = Arc::new(admin(&parts, &resolved, (log, Arc::new(Reloads::loaded())), given_up));
-    let operator = Operator::start(&parts, settings, socket, &admin);
-    let access = Arc::new(listeners::access(&settings.admin, &parts.components));
-    let of_admin = Arc::clone(&admin);
-    let routes: Routes = Arc::new(move |config| {
-        let admin = Arc::clone(&of_admin);
-        let access = Arc::clone(&access);
-        let guarded = from_fn(move |request, next| guard(Arc::clone(&access), request, next));
-        config.service(scope("").wrap(guarded).configure(move |config| admin_routes(config, &admin)));
-    });
-    let admin_server = serve(&parts, "http/admin", admin_socket, routes);
-    let control = parts.components.component(CONTROL);
-    control.set_state(State::Up, "");
+    let operator = Operator::start(&process.parts, settings, socket, &process.admin);
     tracing::info!(
-        metrics = %settings.operator.listen,
+        metrics = %listen,
         admin = %settings.admin_listen,
         "webb {} is running as an operator",
         env!("CARGO_PKG_VERSION"),
     );
-    let exit = tokio::select! {
-        exit = wait(&mut signals, &mut escalated) => exit,
-        never = beat(&control) => match never {},
-    };
-    admin.stopping.store(true, Relaxed);
-    tracing::info!("stopping");
-    tokio::select! {
-        done = timeout(settings.shutdown.budget, operator.finish()) => {
-            if done.is_err() {
-                tracing::error!("not everything stopped within {} s", settings.shutdown.budget.as_secs());
-            }
-        }
-        () = signals.end() => tracing::warn!("second signal: exiting at once"),
-        never = beat(&control) => match never {},
-    }
-    if timeout(Duration::from_secs(3), admin_server.send(Finish)).await.is_err() {
-        tracing::warn!("a listener had open connections; they are closed");
-    }
-    tracing::info!("stopped");
-    Ok(exit)
-}
-
-/// Waits for a reason to end.
-pub(super) async fn wait(signals: &mut Signals, escalated: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Exit {
-    tokio::select! {
-        () = signals.end() => Exit::Success,
-        Some(component) = escalated.recv() => {
-            tracing::error!(%component, "failed too often; this process ends so that it can be started afresh");
-            Exit::GaveUp
-        }
-    }
+    Ok(process.run(signals, operator.finish()).await)
 }
