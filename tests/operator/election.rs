@@ -111,7 +111,7 @@ fn never_two_leaders_in_what_is_scraped() {
 
     // A scrape that was sent while the leader was stopped is answered when it goes on.
     let sleeper = pair.leader();
-    pair.replicas[sleeper].signal(Signal::STOP);
+    pair.replicas[sleeper].stop();
     pair.stopped[sleeper] = true;
     let waiting = pair.replicas[sleeper].ask("/metrics").unwrap();
     let next = pair.hands_over(sleeper, "SIGSTOP");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// A sign that does not come within this will not come.
 pub(crate) const STUCK: Duration = Duration::from_secs(90);
@@ -68,6 +68,12 @@ impl Replica {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Stops the process, and returns once all of its threads stand still.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap();
     }
 
     /// Waits for the end of the process.
