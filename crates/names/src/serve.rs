@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
-
 use webb_flow::hash::seed;
 
 use crate::directory::{Directory, Lease};
