@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::answer::Answer;
 use crate::config::Protocol;
 use crate::environment::Environment;
 use crate::headers::Headers;
+use crate::hints;
 use crate::proxy::Proxy;
 use crate::request::Request;
 use crate::resolved::Resolved;
@@ -54,7 +56,7 @@ impl Fault {
         Self { code: "connection", text: text.into() }
     }
 
-    fn protocol(doing: &str, error: &hyper::Error) -> Self {
+    fn exchange(doing: &str, error: &hyper::Error) -> Self {
         let mut text = format!("{doing}: {error}");
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -82,6 +84,8 @@ pub(crate) struct Client<'a> {
     idle: RefCell<Vec<http1::SendRequest<Parts>>>,
     /// Number of times that connections were dropped: those of before are not used again.
     forgotten: Cell<u64>,
+    /// The receiver has answered.
+    has_answered: Cell<bool>,
 }
 
 impl<'a> Client<'a> {
@@ -95,6 +99,7 @@ impl<'a> Client<'a> {
             grpc: Mutex::new(None),
             idle: RefCell::default(),
             forgotten: Cell::default(),
+            has_answered: Cell::default(),
         }
     }
 
@@ -148,7 +153,17 @@ impl<'a> Client<'a> {
             let text = format!("no answer within {} ms", limit.as_millis());
             return Err(Fault { code: "timeout", text });
         };
+        if outcome.is_ok() {
+            self.has_answered.set(true);
+        }
         outcome
+    }
+
+    fn failed(&self, doing: &str, error: &hyper::Error) -> Fault {
+        let mut fault = Fault::exchange(doing, error);
+        let hint = hints::of_exchange(self.resolved.protocol, error, &fault.text, self.has_answered.get());
+        fault.text.push_str(hint);
+        fault
     }
 
     async fn send_grpc(&self, request: &Request) -> Result<Answer, Fault> {
@@ -160,7 +175,7 @@ impl<'a> Client<'a> {
         let headers = self.head(request, "application/grpc+proto", "grpc-encoding")?;
         let call = self.call(self.resolved.target.uri.clone(), headers, body)?;
         let mut sender = self.grpc_sender().await?;
-        let failed = |error| Fault::protocol("the request failed", &error);
+        let failed = |error| self.failed("the request failed", &error);
         let response = sender.send_request(call).await.map_err(failed)?;
         let (status, head) = (response.status().as_u16(), response.headers().clone());
         let is_grpc = head.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
@@ -191,7 +206,7 @@ impl<'a> Client<'a> {
         let call = self.call(path, headers, Parts([request.body.clone()].into()))?;
         let forgotten = self.forgotten.get();
         let mut sender = self.http_sender().await?;
-        let failed = |error| Fault::protocol("the request failed", &error);
+        let failed = |error| self.failed("the request failed", &error);
         let response = sender.send_request(call).await.map_err(failed)?;
         let (status, head) = (response.status().as_u16(), response.headers().clone());
         let read = read(response).await;
@@ -252,7 +267,7 @@ impl<'a> Client<'a> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new());
         let (sender, connection) =
-            builder.handshake(io).await.map_err(|error| Fault::protocol("cannot begin HTTP/2", &error))?;
+            builder.handshake(io).await.map_err(|error| self.failed("cannot begin HTTP/2", &error))?;
         // It ends with its last sender, or with the runtime.
         tokio::spawn(connection);
         Ok(current.insert(sender).clone())
@@ -270,7 +285,7 @@ impl<'a> Client<'a> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_ANSWER);
         let (sender, connection) =
-            builder.handshake(io).await.map_err(|error| Fault::protocol("cannot begin HTTP/1.1", &error))?;
+            builder.handshake(io).await.map_err(|error| self.failed("cannot begin HTTP/1.1", &error))?;
         tokio::spawn(connection);
         Ok(sender)
     }
@@ -294,7 +309,10 @@ impl<'a> Client<'a> {
             let config = tls.current().map_err(Fault::connection)?;
             (config, tls.server_name(&target.host).map_err(Fault::connection)?)
         };
-        let failed = |error| Fault::connection(format!("no TLS with {}:{}: {error}", target.host, target.port));
+        let failed = |error: io::Error| {
+            let hint = hints::of_tls(&error);
+            Fault::connection(format!("no TLS with {}:{}: {error}{hint}", target.host, target.port))
+        };
         Ok(Box::new(TlsConnector::from(config).connect(name, stream).await.map_err(failed)?))
     }
 }
@@ -347,7 +365,7 @@ async fn read(response: Response<Incoming>) -> Read {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
-                read.end = End::Failed(Fault::protocol("the answer was cut off", &error));
+                read.end = End::Failed(Fault::exchange("the answer was cut off", &error));
                 break;
             }
         };

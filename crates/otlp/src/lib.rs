@@ -23,6 +23,7 @@ mod feed;
 mod figures;
 pub mod fuzz;
 mod headers;
+mod hints;
 mod orphans;
 mod output;
 mod pace;

@@ -42,6 +42,15 @@ impl Proxy {
         if uri.scheme_str() != Some("http") {
             return Err(unusable("its scheme is not http"));
         }
+        // One that is no number from 1 to 65535 is passed over by what reads URLs.
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+        let after_host = place.rsplit_once(']').map_or(place, |(_, after)| after);
+        if let Some((_, port)) = after_host.rsplit_once(':')
+            && uri.port_u16().is_none_or(|port| port == 0)
+        {
+            return Err(unusable(&format!("its port {port:?} is no number from 1 to 65535")));
+        }
         let exceptions = first(["NO_PROXY", "no_proxy"]).unwrap_or_default();
         let exceptions: Vec<&str> =
             exceptions.split(',').filter_map(|one| without_port(one.trim(), target.port)).collect();
@@ -136,6 +145,12 @@ mod tests {
         for local in ["https://localhost:4317", "https://127.0.0.1:1", "https://[::1]:1"] {
             assert_eq!(chosen(local, &[proxy]), "direct");
         }
+        for port in ["70000", "0", "x", ""] {
+            let why = chosen(https, &[("HTTPS_PROXY", &format!("http://u:secret@proxy:{port}"))]);
+            assert!(why.contains("HTTPS_PROXY") && !why.contains("secret"), "{why}");
+        }
+        assert!(chosen(https, &[("HTTPS_PROXY", "http://[fd00::1]:99999")]).contains("its port \"99999\""));
+        assert_eq!(chosen(https, &[("HTTPS_PROXY", "http://[fd00::1]")]), "fd00::1:80");
         for bad in ["https://u:secret@proxy", "socks5://u:secret@proxy", "http://u:secret@[p"] {
             let why = chosen(https, &[("HTTPS_PROXY", bad)]);
             assert!(why.contains("HTTPS_PROXY") && !why.contains("secret"), "{why}");

@@ -60,6 +60,11 @@ impl OutputConfig {
         // Otherwise a request that cannot be compressed would never find room.
         let request_bytes = self.batch.max_bytes as u64;
         within("queue.max_bytes", self.queue_bytes >= request_bytes, "at least `batch.max_bytes`")?;
+        // What is no path may be a secret, which would be in every complaint.
+        let is_path = self.headers_directory.as_ref().is_none_or(|directory| directory.is_absolute());
+        let expected =
+            "the absolute path of a directory: a header's name is that of a file in it, its value the content";
+        within("headers_directory", is_path, expected)?;
         if let Some(spool) = &self.spool {
             within("spool.directory", spool.directory.is_absolute(), "an absolute path")?;
             within("spool.max_bytes", spool.max_bytes >= 1 << 16, "at least 64 KiB")?;

@@ -31,14 +31,23 @@ impl Authority {
 
     /// A certificate and its key, in PEM.
     fn issue(&self, name: &str) -> (String, String) {
+        self.issue_until(name, 4096)
+    }
+
+    /// The same, up to a year.
+    fn issue_until(&self, name: &str, year: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
     /// A server of that name, which asks for certificates of its own authority if `mutual`.
     fn server(&self, name: &str, mutual: bool, grpc: bool) -> rustls::ServerConfig {
-        let (certificate, key) = self.issue(name);
+        self.server_with(self.issue(name), mutual, grpc)
+    }
+
+    fn server_with(&self, (certificate, key): (String, String), mutual: bool, grpc: bool) -> rustls::ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -88,6 +97,32 @@ fn certificates_are_renewed() {
         fs::write(&ca, &new.certificate).unwrap();
         assert_eq!(running.settled().delivered, 20);
         assert_eq!(receiver.taken().len(), 10);
+    }
+}
+
+/// What is wrong with TLS is told with what to do about it.
+#[test]
+fn failures_of_tls_have_a_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, other) = (Authority::new(), Authority::new());
+    fs::write(directory.path().join("ca.crt"), &authority.certificate).unwrap();
+    let host = "127.0.0.1";
+    for (server, remedy) in [
+        (Some(other.server(host, false, true)), "set `tls.ca_file` to the certificate of the authority"),
+        (Some(authority.server("other.example.org", false, true)), "set `tls.server_name`"),
+        (
+            Some(authority.server_with(authority.issue_until(host, 2020), false, true)),
+            "renew the receiver's certificate",
+        ),
+        (Some(authority.server(host, true, true)), "see to `tls.cert_file` and `tls.key_file`"),
+        (Some(authority.server(host, false, false)), "see to `protocol`"),
+        (None, "the port does not speak TLS"),
+    ] {
+        let receiver = Receiver::start(true, server, 0);
+        let endpoint = Some(receiver.url().replace("http://", "https://"));
+        let running = Running::start(output(OutputConfig { endpoint, ..with_ca(&receiver, directory.path()) }));
+        ten(&running);
+        running.has_problem(remedy);
     }
 }
 

@@ -135,11 +135,15 @@ fn long_answers_are_cut() {
 /// A receiver of the other protocol is a failure that is said and tried again, never a delivery.
 #[test]
 fn other_protocols_are_failures() {
-    for (receiver, other) in [(Receiver::grpc(), Receiver::http()), (Receiver::http(), Receiver::grpc())] {
+    for (receiver, other, hint) in [
+        (Receiver::grpc(), Receiver::http(), "use `protocol: http/protobuf`"),
+        (Receiver::http(), Receiver::grpc(), "use `protocol: grpc`"),
+    ] {
         let endpoint = Some(other.url());
         let running = Running::start(output(OutputConfig { endpoint, ..config(&receiver) }));
         running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
         running.has_problem("no delivery to http://127.0.0.1:");
+        running.has_problem(hint);
         let ledger = running.ledger();
         assert_eq!((ledger.delivered, ledger.waiting), (0, 10));
     }
