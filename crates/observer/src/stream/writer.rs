@@ -339,13 +339,24 @@ fn put_dns(put: &mut Put<'_>, kind: L7Kind, message: &Dns, text: &mut String) {
 
 /// The path of a URL, as it was written, without scheme, host and query.
 fn url_path(url: &str) -> &str {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    match url.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => {
-            rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()
+    let (host, behind_host) = match url.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => {
+            rest.split_at(rest.find('/').unwrap_or(rest.len()))
         }
-        _ => url,
+        _ => ("", url),
+    };
+    let path = behind_host.split(['?', '#']).next().unwrap_or_default();
+    if is_readable(host) {
+        return path;
     }
+    // Hubble's URL of a host that is none has the query in its path, with the `?` escaped.
+    let end = ["%3F", "%23"].into_iter().filter_map(|escaped| path.find(escaped)).min();
+    end.and_then(|end| path.get(..end)).unwrap_or(path)
+}
+
+/// True for a host that could be read: letters of ASCII are never escaped there.
+fn is_readable(host: &str) -> bool {
+    !host.split('%').skip(1).any(|escape| escape.starts_with(|digit: char| ('0'..'8').contains(&digit)))
 }
 
 /// The policy that decided, in the list of its direction and outcome.
