@@ -29,12 +29,16 @@ impl<'a> AskedNames<'a> {
     }
 
     /// True if a name that was not found is another one with a part of the search path behind it:
-    /// one that was found, or that was asked for as well and is said to fail itself.
+    /// one that was asked for as well, and that was found or is said to fail itself. A part that is
+    /// no cluster's, such as a node's domain, is known by the other parts that were tried before.
     pub(super) fn is_try(&self, name: &str) -> bool {
         let name = bare(name);
         let found = |other: &str| self.names.get(other) == Some(&true);
         let mut shorter = ends(name).filter_map(|at| Some((name.get(..at)?, name.get(at + 1..)?)));
-        if shorter.any(|(shorter, rest)| found(shorter) || (self.names.contains_key(shorter) && self.is_path(rest))) {
+        let is_part = |(shorter, rest): (&str, &str)| {
+            self.names.contains_key(shorter) && (self.is_path(rest) || found(shorter) && self.is_searched(shorter))
+        };
+        if shorter.any(is_part) {
             return true;
         }
         // In the next parts of the path.
@@ -43,6 +47,13 @@ impl<'a> AskedNames<'a> {
             let in_domain = |of: &str| !of.is_empty() && found(&format!("{of}.{domain}"));
             in_domain(of) || in_domain(owner) || (!owner.is_empty() && found(&format!("{owner}.svc.{domain}")))
         })
+    }
+
+    /// True if a name was asked for with a cluster's part of a search path.
+    fn is_searched(&self, name: &str) -> bool {
+        let asked =
+            |domain: &str| ["svc.", ""].iter().any(|part| self.names.contains_key(&*format!("{name}.{part}{domain}")));
+        self.domains.iter().any(|domain| asked(domain))
     }
 
     /// True for a part of a search path: `shop.svc.cluster.local`, `svc.cluster.local` or
@@ -118,5 +129,7 @@ mod tests {
         assert!(!asked(&[]).is_try("a.b.svc.c") && !asked(&[(".", true)]).is_try("."));
         let names = asked(&[("redis", false), ("redis.prod.example.com", false)]);
         assert!(!names.is_try("redis.prod.example.com"), "it is in no search path that is known");
+        let names = asked(&[("example.com", true), ("example.com.typo.org", false), ("db.svc.cluster.local", true)]);
+        assert!(!names.is_try("example.com.typo.org"), "it stands behind a name that was found");
     }
 }
