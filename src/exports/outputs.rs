@@ -331,6 +331,21 @@ mod tests {
             ("rollups: {max_rows: 5}\n", "max_rows: expected a number from 100 to 1000000"),
             ("otlp:\n- endpoint: https://a\n", "name: expected 1 to 63 letters"),
             ("otlp:\n- {name: a, endpoint: 'http://a'}\n", "insecure"),
+            (
+                "otlp:\n- {name: true, endpoint: 'https://a'}\n",
+                "name: expected a text, in quotes if it looks like something else; found the boolean true\n --> outputs.yaml:2:10",
+            ),
+            ("otlp:\n- {name: a, endpoint: 7}\n", "endpoint: expected a text"),
+            ("otlp:\n- null\n", "outputs.yaml:2:3"),
+            (
+                "otlp:\n- {name: a, endpoint: 'https://a', streams: [rollups, rollups]}\n",
+                "streams: expected each word once; found \"rollups\"\n --> outputs.yaml:2:55",
+            ),
+            (
+                "otlp:\n- name: a\n  endpoint: https://a\n  headers_directory: Bearer abc\n",
+                "headers_directory: expected the absolute path of a directory: a header's name is that of a file in it, \
+                 its value the content\n --> outputs.yaml:4:22",
+            ),
             ("otlp:\n- {name: a, endpoint: 'https://a', spool: {}}\n", "spool: expected a `directory`"),
             (
                 "otlp:\n- {name: a, endpoint: 'https://a'}\n- {name: a, endpoint: 'https://b'}\n",

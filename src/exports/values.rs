@@ -32,7 +32,15 @@ impl Values<'_> {
 
     /// A text; none where there is none.
     pub(super) fn text(&mut self, node: Option<&Node>, what: &str) -> Option<String> {
-        self.found.text(node?, what).filter(|text| !text.is_empty())
+        let node = node?;
+        match &node.value {
+            Value::Text(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            Value::Null => None,
+            _ => {
+                self.expected(node, what, "a text, in quotes if it looks like something else");
+                None
+            }
+        }
     }
 
     /// A number within bounds.
@@ -110,7 +118,7 @@ impl Values<'_> {
         chosen
     }
 
-    /// A list of words, each once; none where the list is missing.
+    /// A list of words; none where the list is missing. One that is there twice is a problem.
     pub(super) fn choices<T: Copy + PartialEq>(
         &mut self,
         node: Option<&Node>,
@@ -119,9 +127,10 @@ impl Values<'_> {
     ) -> Option<Vec<T>> {
         let mut chosen = Vec::new();
         for node in self.found.list(node?, what) {
-            if let Some(meaning) = self.choice(Some(node), what, choices)
-                && !chosen.contains(&meaning)
-            {
+            let Some(meaning) = self.choice(Some(node), what, choices) else { continue };
+            if chosen.contains(&meaning) {
+                self.expected(node, what, "each word once");
+            } else {
                 chosen.push(meaning);
             }
         }

@@ -182,6 +182,8 @@ mod tests {
             ("{cidr: 10.20.0.0/16, zone:, name: ''}", "neither a zone"),
             ("{zone: a}", "it has no `cidr`"),
             ("{cidr: , zone: a}", "it has no `cidr`"),
+            ("{cidr: null, zone: a}", "it has no `cidr`"),
+            ("null", "cidr=zone/region/name"),
             ("{cidr: 10.20.0.0/16, zon: a}", "did you mean `zone`?"),
             ("{cidr: 10.20.0.0/16, zone: a, zone: b}", "set twice"),
             ("{cidr: 10.20.0.0/16, zone: 'a b'}", "is of letters"),
