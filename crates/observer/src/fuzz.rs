@@ -54,6 +54,12 @@ pub fn fuzz_answers(bytes: &[u8]) {
     let _read = print(*form, answer, &mut String::new());
 }
 
+/// Writes the flows of any lines as log records, each of which is handed out. The first byte
+/// chooses what records have.
+pub fn fuzz_records(bytes: &[u8], each: impl FnMut(&[u8])) {
+    crate::stream::fuzz_records(bytes, each);
+}
+
 /// Reads any text as a line of flows. What was read is the same once it is written and read again.
 ///
 /// # Panics

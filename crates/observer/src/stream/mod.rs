@@ -12,6 +12,7 @@
 mod attributes;
 mod counts;
 mod ends;
+mod fuzz;
 mod limit;
 mod line;
 #[cfg(test)]
@@ -22,5 +23,6 @@ mod work;
 mod writer;
 
 pub use counts::FlowCounts;
+pub(crate) use fuzz::fuzz_records;
 pub use settings::{Body, FlowSettings, MAX_LABELS};
 pub use work::{FlowStream, Next, Resource, WantedFlows};
