@@ -16,6 +16,9 @@ from chdb.session import Session
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "rollups.md"
 
+# Bytes of a row in the page's table at most.
+MAX_ROW = 20
+
 # The collector's own table has more columns; these are the ones that the page reads.
 OTEL_LOGS = """
 CREATE TABLE otel_logs (Timestamp DateTime64(9), EventName String,
@@ -69,8 +72,32 @@ class Engine:
         return [json.loads(line) for line in answer.splitlines() if line]
 
 
+def sizes(rows):
+    """Bytes of a row in the table of the page, of many rows that webb wrote."""
+    with tempfile.TemporaryDirectory() as scratch:
+        engine = Engine(scratch)
+        # As parts of millions of rows are: a file for each column.
+        engine.session.query("ALTER TABLE webb_rollups MODIFY SETTING min_bytes_for_wide_part = 0")
+        engine.session.query(f"INSERT INTO otel_logs SELECT * FROM file('{rows}', JSONEachRow)")
+        engine.session.query("OPTIMIZE TABLE webb_rollups FINAL")
+        parts = "WHERE active AND database = 'lab' AND table = 'webb_rollups'"
+        [[count, stored, plain]] = engine.ask(
+            f"SELECT sum(rows), sum(data_compressed_bytes), sum(data_uncompressed_bytes) FROM system.parts {parts}")
+        count, stored, plain = int(count), int(stored), int(plain)
+        [[uids]] = engine.ask("SELECT uniqExact(uid) FROM webb_rollups")
+        expect("different uids", int(uids), count)
+        columns = engine.ask(
+            "SELECT column, sum(column_data_compressed_bytes) AS bytes FROM system.parts_columns "
+            f"{parts} GROUP BY column ORDER BY bytes DESC LIMIT 8")
+        print(f"clickhouse: {count} rows, {stored / count:.1f} bytes a row of {plain / count:.0f}: "
+              + ", ".join(f"{column} {int(size) / count:.1f}" for column, size in columns))
+        if count < 90_000 or stored / count > MAX_ROW:
+            sys.exit(f"clickhouse: expected some 100,000 rows of at most {MAX_ROW} bytes")
+
+
 def main():
     directory = Path(sys.argv[1])
+    sizes(directory / "sizes.rows")
     lines = {path.stem: path.read_text().splitlines(keepends=True) for path in sorted(directory.glob("*.jsonl"))}
     one, two = (json.loads((directory / f"{name}.books.json").read_text()) for name in ("one_agent", "two_agents"))
     everything = [line for of_test in lines.values() for line in of_test]
