@@ -78,12 +78,12 @@ impl Node {
         let remote: Vec<EndpointId> = (0..WORKLOADS)
             .map(|number| draft.add(Sort::Remote, endpoint(number, &format!("other-{}", number % 3), false)))
             .collect();
-        let zone = |node: String, zone: u64| ZoneSpec {
+        let zone = |node: String, zone: usize| ZoneSpec {
             node,
-            zone: format!("eu-west-1{}", ["a", "b", "c"][zone as usize]),
+            zone: format!("eu-west-1{}", ["a", "b", "c"][zone]),
             region: "eu-west-1".into(),
         };
-        let mut zones = vec![zone(name.clone(), number % 3)];
+        let mut zones = vec![zone(name.clone(), usize::try_from(number % 3).unwrap())];
         zones.extend((0..3).map(|other| zone(format!("other-{other}"), other)));
         draft.set_zones(Zones::new(&name, zones, [].into()), 0);
         let pairs = (0..PAIRS).map(|_| Pair::new(&mut dice, &local, &remote)).collect();
