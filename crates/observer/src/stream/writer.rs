@@ -341,7 +341,7 @@ fn put_dns(put: &mut Put<'_>, kind: L7Kind, message: &Dns, text: &mut String) {
 fn url_path(url: &str) -> &str {
     let (host, behind_host) = match url.split_once("://") {
         Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => {
-            rest.split_at(rest.find('/').unwrap_or(rest.len()))
+            rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
         }
         _ => ("", url),
     };
