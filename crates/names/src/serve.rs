@@ -142,7 +142,8 @@ pub(crate) fn greet(hello: Option<&Hello>, cluster: &str) -> Result<(), Wrong> {
 
 /// A random part of a duration.
 fn part_of(whole: Duration) -> Duration {
-    whole.mul_f64(f64::from(u16::try_from(seed() % 1024).unwrap_or_default()) / 1024.0)
+    let part = u32::try_from(seed() % 1024).unwrap_or(0);
+    whole * part / 1024
 }
 
 /// Where a stream stands.
@@ -152,6 +153,16 @@ enum State {
     Running,
     /// The agent was told that it ends.
     Ending,
+}
+
+/// What a stream has waited for.
+enum Wake {
+    /// There may be something to send, or the stream is old.
+    Changes,
+    /// Nothing was said for a while.
+    Beat,
+    /// The agent has ended the stream.
+    Gone,
 }
 
 /// One agent's stream.
@@ -182,20 +193,33 @@ impl AgentStream {
             if let Some(answer) = self.lease.next() {
                 return Ok(Some(self.with_lag(answer)));
             }
+            match self.wait().await? {
+                Wake::Changes => {}
+                Wake::Beat => return Ok(Some(self.with_lag(Answer::default()))),
+                Wake::Gone => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits until there may be something to send. What the agent asks for is sent at once, and
+    /// what has changed at a moment of its own.
+    async fn wait(&mut self) -> Result<Wake, Status> {
+        let mut due = None;
+        loop {
             tokio::select! {
                 request = self.requests.message() => match request? {
                     Some(request) => take(&self.lease, &request)?,
-                    None => return Ok(None),
+                    None => return Ok(Wake::Gone),
                 },
-                () = self.lease.changed() => {}
-                () = sleep_until(self.ends) => {}
-                () = sleep_until(self.beat) => break,
+                () = self.lease.asked() => return Ok(Wake::Changes),
+                spread = self.lease.changed(), if due.is_none() => due = Some(Instant::now() + part_of(spread)),
+                () = sleep_until(due.unwrap_or(self.ends)) => return Ok(Wake::Changes),
+                () = sleep_until(self.beat) => return Ok(Wake::Beat),
                 _ = self.site.stopping.wait_for(|stopping| *stopping) => {
                     return Err(Status::unavailable("the relay stops"));
                 }
             }
         }
-        Ok(Some(self.with_lag(Answer::default())))
     }
 
     fn with_lag(&mut self, answer: Answer) -> Answer {

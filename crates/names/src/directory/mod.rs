@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use prost::Message as _;
@@ -96,15 +97,17 @@ impl Directory {
     fn invalidate(&self, state: &mut State, changed: &Changed) {
         let State { holders, clients, .. } = state;
         for address in &changed.addresses {
-            for holder in holders.get(address).into_iter().flatten() {
+            let of_address = holders.get(address).map_or(&[][..], Vec::as_slice);
+            for holder in of_address {
                 if let Some(client) = clients.get_mut(holder) {
-                    client.mark(*address);
+                    client.mark_changed(*address, of_address.len());
                     self.sent.invalidations.fetch_add(1, Relaxed);
                 }
             }
         }
         if !changed.blocks.is_empty() {
-            clients.values_mut().for_each(|client| client.mark_blocks(&changed.blocks));
+            let of = clients.len();
+            clients.values_mut().for_each(|client| client.mark_blocks(&changed.blocks, of));
         }
     }
 
@@ -113,10 +116,10 @@ impl Directory {
         let mut state = self.state();
         state.last_client += 1;
         let (client, number) = (Client::default(), state.last_client);
-        let bell = Arc::clone(&client.bell);
-        bell.notify_one();
+        let (asked, changed) = (Arc::clone(&client.asked), Arc::clone(&client.changed));
+        asked.notify_one();
         state.clients.insert(number, client);
-        Lease { directory: Arc::clone(self), number, bell }
+        Lease { directory: Arc::clone(self), number, asked, changed }
     }
 
     /// Number of clients, and of the addresses that they hold.
@@ -162,7 +165,8 @@ impl PodSink for Directory {
 pub struct Lease {
     directory: Arc<Directory>,
     number: u64,
-    bell: Arc<Notify>,
+    asked: Arc<Notify>,
+    changed: Arc<Notify>,
 }
 
 impl Lease {
@@ -183,7 +187,7 @@ impl Lease {
             if client.leases.insert(address) {
                 holders.entry(address).or_default().push(self.number);
             }
-            client.mark(address);
+            client.mark_asked(address);
         }
         Ok(())
     }
@@ -216,9 +220,16 @@ impl Lease {
         Some(answer)
     }
 
-    /// Waits until there may be something to send.
-    pub async fn changed(&self) {
-        self.bell.notified().await;
+    /// Waits until there may be something to send at once.
+    pub async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Waits until something that the client holds may have changed. Returns the time within which
+    /// it is to be sent, at a random moment.
+    pub async fn changed(&self) -> Duration {
+        self.changed.notified().await;
+        self.directory.state().clients.get(&self.number).map_or(Duration::ZERO, |client| client.spread)
     }
 }
 
@@ -239,5 +250,43 @@ fn give_up(holders: &mut HashMap<IpAddr, Vec<u64>, RandomState>, address: IpAddr
         if of_address.is_empty() {
             holders.remove(&address);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    /// What a client asks for is to be sent at once; a change within a time that grows with the
+    /// number of clients that it concerns, and to no other.
+    #[test]
+    fn changes_are_spread() {
+        let directory = Arc::new(Directory::default());
+        let address: IpAddr = "10.0.1.1".parse().unwrap();
+        let upsert = |node: &str| {
+            let key = ObjectKey { namespace: "default".to_owned(), name: "web".to_owned() };
+            directory.upsert(key, &Pod { addresses: vec![address], node: node.to_owned(), ..Pod::default() });
+        };
+        let leases: Vec<Lease> = (0..3).map(|_| directory.connect()).collect();
+        for lease in &leases {
+            assert!(lease.asked().now_or_never().is_some(), "there is a beginning to send");
+            while lease.next().is_some() {}
+        }
+        leases[..2].iter().for_each(|lease| lease.ask([address]).unwrap());
+        let due = || -> Vec<_> {
+            let due =
+                leases.iter().map(|lease| (lease.asked().now_or_never().is_some(), lease.changed().now_or_never()));
+            due.map(|(asked, changed)| {
+                (asked, changed.map(|spread| spread.as_micros() / client::TIME_OF_CLIENT.as_micros()))
+            })
+            .collect()
+        };
+        assert_eq!(due(), [(true, None), (true, None), (false, None)]);
+        upsert("a");
+        assert_eq!(due(), [(false, Some(3)); 3], "its block is new to all");
+        upsert("b");
+        assert_eq!(due(), [(false, Some(2)), (false, Some(2)), (false, None)]);
     }
 }

@@ -47,6 +47,16 @@ pub(super) struct Changed {
     pub(super) blocks: BTreeSet<IpAddr>,
 }
 
+impl Changed {
+    /// A block has its first address now, or lost its last. One that does both in one change, as
+    /// that of a pod that is alone in it, is what it was.
+    fn toggle_block(&mut self, block: IpAddr) {
+        if !self.blocks.remove(&block) {
+            self.blocks.insert(block);
+        }
+    }
+}
+
 /// All pods with an address of their own.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
@@ -80,7 +90,7 @@ impl Pods {
             let count = self.blocks.entry(block(*address)).or_default();
             *count += 1;
             if *count == 1 {
-                changed.blocks.insert(block(*address));
+                changed.toggle_block(block(*address));
             }
         }
         drop(before);
@@ -107,7 +117,7 @@ impl Pods {
                 *count -= 1;
                 if *count == 0 {
                     self.blocks.remove(&block(*address));
-                    changed.blocks.insert(block(*address));
+                    changed.toggle_block(block(*address));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Many clients on loopback: few as a check, thousands by hand for figures.
 //!
-//! `CLIENTS=5000 EACH=100 PODS=150000 cargo test -p webb-names --test names -- --nocapture many::`
+//! `CLIENTS=5000 EACH=100 PODS=150000 cargo test -p webb-names --test names -- --nocapture many::`;
+//! every `BLOCKS`th new pod is in a block of its own, of which all clients are told.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ fn fill(directory: &Directory, pods: usize) {
 #[test]
 fn many_clients() {
     let (clients, each, pods) = (number("CLIENTS", 50), number("EACH", 20), number("PODS", 2000));
+    let blocks = number("BLOCKS", 40);
     let empty = resident();
     let (relayed, relay) = std::sync::mpsc::channel();
     let serve = move || {
@@ -73,7 +75,11 @@ fn many_clients() {
             tasks.spawn(async move { follow(channel, &following, &mut asked, |_, _| {}).await.to_string() });
         }
         println!("{clients} clients connected after {:.1?}", began.elapsed());
-        while !all.iter().all(|(following, _)| following.counts().named + 40 >= each) {
+        let is_answered = |following: &Following| {
+            let counts = following.counts();
+            counts.named > 0 && counts.unanswered == 0
+        };
+        while !all.iter().all(|(following, _)| is_answered(following)) {
             sleep(Duration::from_millis(20)).await;
         }
         let sent = directory.sent();
@@ -90,7 +96,7 @@ fn many_clients() {
         let churn = tokio::spawn(async move {
             for at in 0.. {
                 churning.upsert(key(&format!("churn-{at}")), &pod(&address(at % pods).to_string()));
-                if at % 40 == 0 {
+                if at % blocks == 0 {
                     // In a block that had none, of which all agents are told.
                     churning.upsert(key(&format!("first-{at}")), &pod(&address(pods + at * 64).to_string()));
                 }
