@@ -435,7 +435,11 @@ mod tests {
         let mut held = Held::new("own".to_owned());
         let all = wire::Networks { begins: true, added: Some(blocks(0, MAX_BLOCKS + 5)), ..wire::Networks::default() };
         assert_eq!(take(&mut held, all), (true, MAX_BLOCKS));
-        let more = wire::Networks { added: Some(blocks(MAX_BLOCKS, 3)), removed: Some(blocks(0, 2)), ..wire::Networks::default() };
+        let more = wire::Networks {
+            added: Some(blocks(MAX_BLOCKS, 3)),
+            removed: Some(blocks(0, 2)),
+            ..wire::Networks::default()
+        };
         assert_eq!(take(&mut held, more), (true, MAX_BLOCKS));
         assert_eq!(held.counts().refused_blocks, 5 + 1);
     }
