@@ -73,7 +73,7 @@ fn invalid(text: &str) -> Error {
 fn serve(port: &str) -> Result<()> {
     let tcp = TcpListener::bind(format!("[::]:{port}"))?;
     let udp = UdpSocket::bind(format!("[::]:{port}"))?;
-    // Whoever starts it waits for this line; `forward` says it too.
+    // The parent process waits for this line; `forward` prints it too.
     writeln!(std::io::stdout(), "listening on port {port}")?;
     thread::spawn(move || {
         let mut datagram = [0; 2048];

@@ -38,12 +38,12 @@ pub struct OutputsFile {
     pub file: Arc<SourceFile>,
 }
 
-/// A receiver, and what it gets.
+/// A receiver and the streams that are sent to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// How to reach it.
     pub config: OutputConfig,
-    /// What it gets, of what is configured.
+    /// Streams that are sent, of those that are configured.
     pub streams: Vec<Stream>,
     /// Place in the file.
     pub mark: Mark,

@@ -418,7 +418,7 @@ fn a_flow_waits_for_its_translation() {
     pipeline.finish();
 }
 
-/// Whoever waits for something that never happened goes on as soon as everything has been told: a
+/// A flow that waits for an event that never happened goes on once all events are read: a
 /// service's flow named by its service, a node's as it was.
 #[test]
 fn who_hears_nothing_goes_on() {

@@ -212,7 +212,7 @@ async fn sources_change() {
 
 /// An agent that is asked to stop while the server lets it wait does not wait.
 #[actix::test]
-async fn stopping_waits_for_nobody() {
+async fn stopping_does_not_wait() {
     let _shared = ALONE.read().await;
     let api = Api::start();
     api.plan(None, None, Fault::Late(Duration::from_hours(1)), 6);

@@ -289,7 +289,7 @@ fn an_overrun_is_made_good_though_waits_are_given_up() {
     Lab::run("overrun", |_| {
         runtime().block_on(async {
             let mut watch = NetworkWatch::new().await.unwrap();
-            // Nobody reads meanwhile: the messages about the last device find no room.
+            // The socket is not read meanwhile: the messages about the last device find no room.
             let mut commands: Vec<String> =
                 (0..3000).map(|number| format!("link set dev lo alias a{number}")).collect();
             commands.push("link add late type bridge\n".to_owned());

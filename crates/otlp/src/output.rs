@@ -207,8 +207,8 @@ impl Output {
         entries.iter().map(|entry| u64::from(entry.records)).sum()
     }
 
-    /// Takes the requests of another output, whose thread has ended and whose figures are these:
-    /// those in memory, and those in files if both have one directory.
+    /// Takes over the waiting requests of another output, whose thread has ended and whose figures
+    /// are these: requests in memory, and spooled ones if both outputs have one directory.
     pub fn take_over(&self, other: &Self) {
         let directory = |output: &Self| output.config.spool.as_ref().map(|spool| spool.directory.clone());
         let has_files = directory(self) == directory(other);

@@ -193,7 +193,7 @@ fn inside_a_pod() {
 
 /// A node's name is wrong only if there are nodes, and none has it.
 #[test]
-fn a_node_that_nobody_knows() {
+fn a_node_that_is_unknown() {
     let cache = cache(&[]);
     assert!(!cache.is_on_unknown_node(), "nothing is known of any");
     let node = |name: &str| {

@@ -200,7 +200,7 @@ fn deleted_pods_are_removed() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whoever talks to whom: the sum over scopes and agents is the bytes of each packet that any
+    /// For any pair of ends the sum over scopes and agents is the bytes of each packet that any
     /// agent has seen, once, and the pods' sums are what each sent and received of that.
     #[test]
     fn each_byte_once(packets in prop::collection::vec((0..ENDS.len(), 0..ENDS.len(), any::<bool>(), 1..2000_u64), 1..60)) {

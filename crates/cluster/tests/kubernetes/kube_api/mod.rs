@@ -99,7 +99,7 @@ pub enum Protobuf {
     Unknown,
     /// Pods are in protocol buffers.
     Known,
-    /// Whoever asks for them is refused, whatever else is asked for.
+    /// A request for them is refused, whatever else it accepts.
     Refused,
     /// The answer says that it is in protocol buffers, and is something else.
     Broken,
