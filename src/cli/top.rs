@@ -9,7 +9,7 @@ use webb_settings::units::parse_duration;
 pub(super) const HELP: &str = "\
 Shows what the page shows, of one node: pairs that talk, drops, connections, DNS, HTTP and the parts
 of the agent. `?` lists the keys. Of a node elsewhere, forward its port first:
-kubectl -n webb port-forward daemonset/webb 9966
+kubectl -n kube-system port-forward daemonset/webb 9966:9967
 
 Examples:
   webb top

@@ -25,7 +25,7 @@ const MAX_CACHED_READINGS: usize = 4;
 const MAX_CONCURRENT_RENDERS: usize = 2;
 
 /// Wait of a further request for its turn; then it is answered with 503.
-const RENDER_WAIT_TIMEOUT: Duration = Duration::from_millis(200);
+const RENDER_WAIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Interval at which readings are freed: those in use are made again with each sample.
 const RELEASE_INTERVAL: Duration = Duration::from_mins(1);

@@ -5,16 +5,29 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::node_view::NodeView;
 use super::pods::PodsOfEnd;
 use crate::readings::{DropRow, State};
 
+/// Policies of a row that are named.
+const MAX_NAMED: usize = 8;
+
+/// Policies that select the ends of a row in its direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Selecting {
+    /// The first by name, at most eight.
+    pub(super) named: Vec<String>,
+    /// Number of the others.
+    pub(super) hidden: usize,
+}
+
 /// The policies of the ends of some rows; each end is looked up once.
 pub(super) struct SelectingPolicies<'a> {
     node: &'a NodeView,
-    ends: RefCell<HashMap<Arc<str>, Option<PodsOfEnd>>>,
+    ends: RefCell<HashMap<Arc<str>, Option<Rc<PodsOfEnd>>>>,
 }
 
 impl<'a> SelectingPolicies<'a> {
@@ -24,24 +37,23 @@ impl<'a> SelectingPolicies<'a> {
 
     /// Policies by name that select the receiver for what it receives or the sender for what it
     /// sends, as far as the row tells which of both; none of a row that no policy explains.
-    pub(super) fn of(&self, row: &DropRow) -> BTreeSet<String> {
-        let mut policies = BTreeSet::new();
+    pub(super) fn of(&self, row: &DropRow) -> Selecting {
         if !matches!(row.state, State::Denied | State::Passed) {
-            return policies;
+            return Selecting::default();
         }
-        if &*row.direction != "ingress" {
-            policies.extend(self.end(&row.from, |end| &end.egress_policies));
-        }
-        if &*row.direction != "egress" {
-            policies.extend(self.end(&row.to, |end| &end.ingress_policies));
-        }
-        policies
+        let from = if &*row.direction == "ingress" { None } else { self.end(&row.from) };
+        let to = if &*row.direction == "egress" { None } else { self.end(&row.to) };
+        let none = BTreeSet::new();
+        let of_from = from.as_ref().map_or(&none, |end| &end.egress_policies);
+        let of_to = to.as_ref().map_or(&none, |end| &end.ingress_policies);
+        let mut all = of_from.union(of_to);
+        let named: Vec<String> = all.by_ref().take(MAX_NAMED).cloned().collect();
+        Selecting { named, hidden: all.count() }
     }
 
-    fn end(&self, end: &Arc<str>, which: fn(&PodsOfEnd) -> &BTreeSet<String>) -> BTreeSet<String> {
+    fn end(&self, end: &Arc<str>) -> Option<Rc<PodsOfEnd>> {
         let mut ends = self.ends.borrow_mut();
-        let of = ends.entry(Arc::clone(end)).or_insert_with(|| self.node.pods(end));
-        of.as_ref().map(|of| which(of).clone()).unwrap_or_default()
+        ends.entry(Arc::clone(end)).or_insert_with(|| self.node.pods(end).map(Rc::new)).clone()
     }
 }
 
@@ -76,8 +88,36 @@ mod tests {
             (State::Denied, "", "reserved:world", "shop/cart-2", ""),
         ] {
             let row = row(state, direction, from, to);
-            let policies = SelectingPolicies::new(&node).of(&row).into_iter().collect::<Vec<_>>();
-            assert_eq!(policies.join(","), expected, "{state:?} {direction} {from} {to}");
+            let policies = SelectingPolicies::new(&node).of(&row);
+            assert_eq!(
+                (policies.named.join(",").as_str(), policies.hidden),
+                (expected, 0),
+                "{state:?} {direction} {from} {to}"
+            );
         }
+    }
+
+    /// Of many policies the first are named, and each is counted once.
+    #[test]
+    fn many_policies_are_counted() {
+        let node = example();
+        let policies = SelectingPolicies::new(&node);
+        let named = |from: usize, to: usize| (from..to).map(|of| format!("shop/{of:03}")).collect();
+        let pods =
+            PodsOfEnd { ingress_policies: named(0, 300), egress_policies: named(200, 320), ..PodsOfEnd::default() };
+        policies.ends.borrow_mut().insert("a/b".into(), Some(Rc::new(pods)));
+        let row = DropRow {
+            from: "a/b".into(),
+            to: "a/b".into(),
+            protocol: None,
+            state: State::Denied,
+            reason: "".into(),
+            direction: "".into(),
+            count: Counted::default(),
+            first: 0,
+        };
+        let selecting = policies.of(&row);
+        assert_eq!((selecting.named.first().map(String::as_str), selecting.named.len()), (Some("shop/000"), 8));
+        assert_eq!(selecting.hidden, 312);
     }
 }

@@ -128,6 +128,9 @@ impl Query {
 
     fn set(&mut self, key: &str, value: &str) {
         if value.is_empty() {
+            if matches!(key, "from" | "to") {
+                self.notes.push(format!("{key} is left out: expected a name"));
+            }
             return;
         }
         let known = match key {
@@ -374,6 +377,7 @@ mod tests {
         assert_eq!(query.notes.len(), 5, "{:?}", query.notes);
         assert!(query.notes[0].contains("expected 10s, 1m or 5m"), "{:?}", query.notes);
         assert_eq!(Query::read(&"x".repeat(5000)).notes.len(), 1);
+        assert_eq!(Query::read("from=%0a&workload=").notes, ["from is left out: expected a name"]);
         let query = Query::read("sort=-colour");
         assert!(query.sort.is_none() && query.notes[0].contains("expected one of 4xx, "), "{:?}", query.notes);
         let many = Query::read(&vec!["ns=shop"; MAX_VALUES + 1].join("&"));

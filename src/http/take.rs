@@ -98,16 +98,23 @@ pub(super) fn curl(row: &PairRow, host: &str, query: &Query) -> Taken {
     Taken { title: "JSON", text: format!("curl -s {}", quoted(&url)) }
 }
 
+/// True if the agent keeps flows for the observer.
+fn has_history(node: &NodeView) -> bool {
+    node.own_of("webb_observer_capacity", &[]) > 0.0
+}
+
 /// Commands that show the pair's flows; none where the names of its ends say too little, as those
 /// of namespaces do.
-pub(super) fn commands(row: &PairRow) -> Vec<Taken> {
+pub(super) fn commands(node: &NodeView, row: &PairRow) -> Vec<Taken> {
     let flows = selector("from", &row.from).zip(selector("to", &row.to)).map(|(from, to)| format!("{from} {to}"));
     let command =
         |(title, program)| flows.iter().map(move |flows| Taken { title, text: format!("{program} {flows} --last 20") });
-    [("Flows", "webb observe"), ("Flows, with Hubble's client", "hubble observe")]
-        .into_iter()
-        .flat_map(command)
-        .collect()
+    let (own, hubbles) = if has_history(node) {
+        ("Flows", "Flows, with Hubble's client")
+    } else {
+        ("Flows, once observer.listen is set", "Likewise, with Hubble's client")
+    };
+    [(own, "webb observe"), (hubbles, "hubble observe")].into_iter().flat_map(command).collect()
 }
 
 /// The flag that selects an end; none where its name says too little. A pod's name is a beginning,
@@ -138,16 +145,17 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::node_view::tests::of_reading;
+    use crate::http::node_view::tests::{example, of_reading};
     use crate::readings::tests::{at, pair_row, snapshot};
     use crate::readings::{SampleStore, State};
 
     /// Commands select both ends, and no name leaves its quotes.
     #[test]
     fn commands_select_the_pair() {
+        let node = example();
         let texts = |from: &str, to: &str| -> Vec<String> {
             let row = pair_row(from, to, State::Forwarded, 1);
-            commands(&row)
+            commands(&node, &row)
                 .into_iter()
                 .chain([curl(&row, "localhost:9966", &Query::default())])
                 .map(|of| of.text)

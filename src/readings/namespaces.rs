@@ -65,6 +65,7 @@ impl OneWay {
             (None, Some(row)) => self.http.push(row),
             (_, None) => {}
         }
+        self.is_seen |= part.is_seen;
         self.calls = self.calls.saturating_add(part.calls);
         self.first = self.first.into_iter().chain(part.first).min();
         self.last = self.last.max(part.last);

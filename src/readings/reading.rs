@@ -217,6 +217,10 @@ impl<'a> Work<'a> {
         let one_way = self.pairs.entry(&**pair).or_default();
         one_way.first = Some(one_way.first.map_or(series.first, |first| first.min(series.first)));
         one_way.last = one_way.last.max(series.last);
+        // An open connection may be idle.
+        if !matches!(series.measure, Measure::Drop | Measure::Verdict | Measure::Open) {
+            one_way.is_seen |= if self.base.is_some() { count.window > 0 } else { count.total > 0 };
+        }
         let label = |name: &str| series.labels.get(name);
         let text = |name: &str| -> Arc<str> { label(name).into() };
         let ends = || (Arc::clone(&pair.from), Arc::clone(&pair.to));
@@ -420,8 +424,10 @@ fn pair_row(pair: &Pair, there: &OneWay, back: &OneWay) -> PairRow {
         State::Failing
     } else if row.drops.window > 0 {
         State::Dropped
-    } else {
+    } else if there.is_seen || back.is_seen {
         State::Forwarded
+    } else {
+        State::Idle
     };
     row
 }

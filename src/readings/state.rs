@@ -15,13 +15,16 @@ pub enum State {
     Slow,
     /// Packets are dropped, for another reason than a policy.
     Dropped,
-    /// None of these.
+    /// It was seen in the window, and is none of these.
     Forwarded,
+    /// Nothing of it was counted in the window.
+    Idle,
 }
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Passed, Self::Denied, Self::Failing, Self::Slow, Self::Dropped, Self::Forwarded];
+    pub const ALL: [Self; 7] =
+        [Self::Passed, Self::Denied, Self::Failing, Self::Slow, Self::Dropped, Self::Forwarded, Self::Idle];
 
     /// Name in the API and in a query.
     pub fn label(self) -> &'static str {
@@ -32,6 +35,7 @@ impl State {
             Self::Slow => "slow",
             Self::Dropped => "dropped",
             Self::Forwarded => "forwarded",
+            Self::Idle => "idle",
         }
     }
 

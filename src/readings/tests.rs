@@ -228,6 +228,29 @@ fn namespaces_add_what_each_pair_counts() {
     assert!(!reading.pairs[0].has_part("b/y", "a/z", By::Label));
 }
 
+/// A pair that was only ever denied is never forwarded: it is idle once no more is denied, as is one
+/// whose traffic ended.
+#[test]
+fn what_ended_is_idle() {
+    let mut store = SampleStore::default();
+    let denied = ends("a/x", "b/y", &[("reason", "POLICY_DENIED"), ("protocol", "TCP")]);
+    let drops = |count| snapshot("hubble_drop_total", &[(&denied, &[count])]);
+    let flows = |bytes| traffic(&[("a/z", "b/y", "egress", bytes, 1)]);
+    let states = |store: &SampleStore| {
+        let reading = store.reading(Duration::from_secs(10), By::Label);
+        let mut states: Vec<_> = reading.pairs.iter().map(|row| (row.from.to_string(), row.state)).collect();
+        states.sort();
+        states.into_iter().map(|(_, state)| state).collect::<Vec<_>>()
+    };
+    store.sample(at(0), &[&flows(1), &drops(1)]);
+    assert_eq!(states(&store), [State::Idle, State::Forwarded], "no window yet: what was ever seen");
+    store.sample(at(10), &[&flows(2), &drops(2)]);
+    assert_eq!(states(&store), [State::Denied, State::Forwarded]);
+    store.sample(at(20), &[&flows(2), &drops(2)]);
+    store.sample(at(30), &[&flows(2), &drops(2)]);
+    assert_eq!(states(&store), [State::Idle, State::Idle]);
+}
+
 /// By namespace the rows of all pairs of two namespaces are one, with their sums; drops keep their
 /// ends.
 #[test]
@@ -251,7 +274,7 @@ fn namespaces_are_sums() {
     let reading = store.reading(Duration::from_mins(1), By::Namespace);
     let rows: Vec<_> =
         reading.pairs.iter().map(|row| (&*row.from, &*row.to, row.state, row.out_bytes.window)).collect();
-    assert_eq!(rows, [("a", "b", State::Denied, 100), ("a", "reserved:world", State::Forwarded, 0)]);
+    assert_eq!(rows, [("a", "b", State::Denied, 100), ("a", "reserved:world", State::Idle, 0)]);
     assert_eq!(reading.pairs[0].back_bytes, Counted { window: 50, total: 57 });
     assert_eq!(&*reading.drops[0].from, "a/x");
     let [http] = &reading.http[..] else { panic!("{:?}", reading.http) };

@@ -27,7 +27,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 128,
-            per_client: 32,
+            // More than 50 tabs behind one forwarded port, and the kubelet's probes beside them.
+            per_client: 64,
             head_bytes: 16 << 10,
             handshake: Duration::from_secs(3),
             head: Duration::from_secs(5),

@@ -97,7 +97,7 @@ fn tabs(screen: &mut Screen<'_>, top: &Top) {
             "agent" if top.status.is_some() && !top.is_complete() => (Some(" ".to_owned()), Mark::Failing),
             _ => {
                 let (count, mark) = top.attention(view);
-                ((count > 0).then(|| format!(" {count}")), mark)
+                ((count > 0.0).then(|| format!(" {count:.0}")), mark)
             }
         };
         if let Some(count) = count {

@@ -224,10 +224,13 @@ pub(super) fn what(row: &Value) -> String {
 
 fn why(row: &Value) -> String {
     let (reason, direction) = (text(row, "/reason"), text(row, "/direction"));
-    let policies: Vec<&str> = list(row, "/policies").iter().filter_map(Value::as_str).take(8).collect();
-    let by = if policies.is_empty() { String::new() } else { format!("({})", policies.join(",")) };
+    let policies: Vec<&str> = list(row, "/policies").iter().filter_map(Value::as_str).collect();
+    let mut by = if policies.is_empty() { String::new() } else { format!(", selected by {}", policies.join(", ")) };
+    if let Some(hidden) = row.pointer("/policies_hidden").and_then(Value::as_u64).filter(|hidden| *hidden > 0) {
+        by.push_str(&format!(" and {hidden} more"));
+    }
     visible(&match text(row, "/verdict") {
-        "passed" => format!("not enforced {direction}{by}").trim_end().to_owned(),
+        "passed" => format!("not enforced {direction}").trim_end().to_owned() + &by,
         _ => format!("{reason}{by}"),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::answer::{Answer, list, text};
+use super::answer::{Answer, list, number, text};
 use super::link::Link;
 use super::source::Failure;
 use super::table::Table;
@@ -279,11 +279,11 @@ impl Top {
     }
 
     /// How many things of a view need a look, and the mark of the most serious.
-    pub(super) fn attention(&self, view: &View) -> (usize, Mark) {
-        let Some(status) = &self.status else { return (0, Mark::None) };
-        let found = list(status.value(), "/attention").iter().filter(|item| text(item, "/view") == view.name);
-        let first = found.clone().next().map_or(Mark::None, |item| Mark::of(text(item, "/state")));
-        (found.count(), first)
+    pub(super) fn attention(&self, view: &View) -> (f64, Mark) {
+        let Some(status) = &self.status else { return (0.0, Mark::None) };
+        let mut views = list(status.value(), "/attention_views").iter();
+        let Some(found) = views.find(|of| text(of, "/view") == view.name) else { return (0.0, Mark::None) };
+        (number(found, "/count").unwrap_or(0.0), Mark::of(text(found, "/state")))
     }
 
     /// What needs a look of the row under the cursor.

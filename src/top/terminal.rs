@@ -171,7 +171,7 @@ fn answer(source: &Source, asked: &Receiver<Question>, events: &Sender<Event>) {
     for question in asked {
         let reply = match question {
             Question::View { path, window } => {
-                let status = source.get(&format!("/api/v1/status?window={window}"));
+                let status = source.get(&format!("/api/v1/status?limit=500&window={window}"));
                 let answers = status.and_then(|status| Ok((status, source.get(&path)?)));
                 Reply::View(path, answers)
             }

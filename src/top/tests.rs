@@ -336,6 +336,7 @@ fn any_json() -> impl Strategy<Value = Value> {
             "p95_seconds",
             "first_seen",
             "attention",
+            "attention_views",
             "degraded",
             "notes",
             "protocols",
@@ -375,7 +376,7 @@ proptest! {
     ) {
         let mut top = top("pairs");
         let read = |value: &Value| Answer::read(value.to_string().as_bytes(), "Mon, 12 Jan 1970 13:46:52 GMT").ok();
-        let status = read(&json!({"attention": [status.clone()], "degraded": [status], "pairs": 3})).unwrap();
+        let status = read(&json!({"attention": [status.clone()], "attention_views": status, "degraded": [status], "pairs": 3})).unwrap();
         let mut now = SECOND;
         for value in &values {
             let rows = json!({"rows": [value, value], "agent": {"ledger": [value], "components": [value], "limits": [value]},

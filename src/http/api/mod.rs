@@ -157,11 +157,12 @@ fn sorted<T: Sorted>(query: &Query, answer: Answer) -> Answer {
     Answer { note: sort::sort::<T>(&mut [], query), ..answer }
 }
 
-fn status(node: &NodeView, _: &Query) -> Answer {
+fn status(node: &NodeView, query: &Query) -> Answer {
     let reading = &node.cached.reading;
     let totals = &reading.totals;
     let problems = reading.pairs.iter().filter(|row| row.state.is_problem()).count();
-    let attention: Vec<_> = reading.attention().iter().map(rows::attention).collect();
+    let attention = reading.attention();
+    let shown: Vec<_> = attention.iter().take(query.limit).map(rows::attention).collect();
     let (pods, namespaces) = node.pods_and_namespaces().unzip();
     let passing = reading.pairs.iter().filter(|row| row.state == State::Passed).count();
     let fields = vec![
@@ -179,7 +180,9 @@ fn status(node: &NodeView, _: &Query) -> Answer {
         ("connect_failed_ratio", json!(rows::ratio(totals.failed, totals.attempts))),
         ("dns_error_ratio", json!(rows::ratio(totals.answer_errors, totals.answers))),
         ("http_5xx_ratio", json!(rows::ratio(totals.request_errors, totals.requests))),
-        ("attention", json!(attention)),
+        ("attention_hidden", json!(attention.len() - shown.len())),
+        ("attention_views", rows::attention_views(&attention)),
+        ("attention", json!(shown)),
     ];
     fields.into()
 }
@@ -289,5 +292,9 @@ mod tests {
         assert_eq!(value["rows"].as_array().unwrap().len(), 1);
         assert_eq!(value["hidden"]["rows"], all - 1);
         assert_eq!(value["next"], "?limit=1&page=2");
+        let status = render(&example(), &Query::read("limit=1"), status);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        assert_eq!((status["attention"].as_array().unwrap().len(), &status["attention_hidden"]), (1, &json!(2)));
+        assert_eq!(status["attention_views"][0]["count"], 2, "of all, not of those that are shown");
     }
 }

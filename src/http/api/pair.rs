@@ -26,6 +26,6 @@ pub(super) fn fields(node: &NodeView, query: &Query) -> Vec<(&'static str, Value
         ("drops", drops.map(|of| rows::drop_row(node, of, &policies)).collect()),
         ("dns", answers.map(|of| rows::answer(node, of)).collect()),
         ("http", http.map(|of| rows::calls(node, of)).collect()),
-        ("take", json!({"promql": take::promql(node, row, query), "commands": take::commands(row)})),
+        ("take", json!({"promql": take::promql(node, row, query), "commands": take::commands(node, row)})),
     ]
 }

@@ -10,10 +10,10 @@ use super::sort::sort;
 use super::time::rfc3339;
 use crate::http::ledger::{self, HookLedger};
 use crate::http::node_view::NodeView;
-use crate::http::policies::SelectingPolicies;
+use crate::http::policies::{Selecting, SelectingPolicies};
 use crate::http::query::Query;
 use crate::readings::{
-    AnswerRow, Attention, Connections, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, Times, Watched,
+    AnswerRow, Attention, Connections, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, State, Times, Watched,
 };
 
 /// A share; none of nothing.
@@ -190,9 +190,11 @@ pub(crate) fn wanted_http<'a>(node: &'a NodeView, query: &'a Query) -> impl Iter
 pub(super) fn drop_row(node: &NodeView, row: &DropRow, policies: &SelectingPolicies<'_>) -> Value {
     let reading = &node.cached.reading;
     let now = reading.moment.map_or(0, |moment| moment.unix.as_secs());
+    let Selecting { named, hidden } = policies.of(row);
     json!({
         "from": &*row.from, "to": &*row.to, "proto": row.protocol.as_deref(), "verdict": row.state.label(),
-        "reason": &*row.reason, "direction": &*row.direction, "policies": policies.of(row),
+        "reason": &*row.reason, "direction": &*row.direction,
+        "policies": named, "policies_hidden": hidden,
         "per_second": reading.rate(row.count), "total": row.count.total,
         "first_seen": time(row.first), "new": row.first > 0 && now.saturating_sub(row.first) < 3600,
     })
@@ -219,6 +221,21 @@ pub(super) fn calls(node: &NodeView, row: &HttpRow) -> Value {
         "requests_per_second": reading.rate(row.requests()), "status": status,
         "duration": histogram(&row.times),
     })
+}
+
+/// Number of what needs a look for each view, with the most serious state.
+pub(super) fn attention_views(all: &[Attention]) -> Value {
+    let mut views: Vec<(&str, State, usize)> = Vec::new();
+    for of in all {
+        // The most serious is first.
+        match views.iter_mut().find(|(view, ..)| *view == of.view) {
+            Some((_, _, count)) => *count += 1,
+            None => views.push((of.view, of.state, 1)),
+        }
+    }
+    let value =
+        |(view, state, count): (&str, State, usize)| json!({"view": view, "state": state.label(), "count": count});
+    views.into_iter().map(value).collect()
 }
 
 pub(super) fn attention(of: &Attention) -> Value {

@@ -136,7 +136,7 @@ fn end(page: &Page<'_>, which: &str, end: &str) -> Markup {
                     @if !of.services.is_empty() { dt { "Services" } dd { (list(&of.services)) } }
                 }
                 @if of.count > of.pods.len() { p.muted { (of.count - of.pods.len()) " more pods." } }
-                p.muted { "Policies are those that select one of these pods now. Which one decided is in no metric: " code { "webb observe" } " has it, for each flow." }
+                p.muted { "Policies are those that select one of these pods now. Which of them decided is in no metric, but in each flow." }
             }
             None => p.muted { "No pod or workload is known by this name." },
         }
@@ -192,7 +192,7 @@ fn take_along(page: &Page<'_>, row: &PairRow) -> Markup {
 
 /// Queries and commands for the same figures.
 pub(super) fn taken(page: &Page<'_>, row: &PairRow) -> Markup {
-    let all = take::promql(page.node, row, page.query).into_iter().chain(take::commands(row));
+    let all = take::promql(page.node, row, page.query).into_iter().chain(take::commands(page.node, row));
     let all = all.chain([take::curl(row, page.host, page.query)]);
     html! { dl { @for of in all { dt { (of.title) } dd { code { (text::visible(&of.text)) } } } } }
 }

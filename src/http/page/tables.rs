@@ -95,10 +95,11 @@ pub(super) fn drops(page: &Page<'_>) -> Markup {
                         @if let Some(protocol) = &row.protocol { ", " (text::visible(protocol)) }
                     }
                 }
-                @for (at, policy) in policies.iter().enumerate() {
+                @for (at, policy) in policies.named.iter().enumerate() {
                     @if at == 0 { br; "selected by " } @else { ", " }
                     bdi { (text::visible(policy)) }
                 }
+                @if policies.hidden > 0 { " and " (policies.hidden) " more" }
             }
             td.num { (text::per_second(reading.rate(row.count))) }
             td.num { (text::total(row.count.total)) }

@@ -125,7 +125,7 @@ pub(super) fn symbol(state: State) -> Markup {
             "M7 1a6 6 0 1 0 0 12A6 6 0 0 0 7 1zm0 1.6a4.4 4.4 0 1 1 0 8.8 4.4 4.4 0 0 1 0-8.8zM6.2 4v3.5l2.6 1.6.8-1.3-1.9-1.1V4z",
         ),
         State::Dropped => ("muted", "M1 6h12v2H1z"),
-        State::Forwarded => return html! {},
+        State::Forwarded | State::Idle => return html! {},
     };
     html! { svg.symbol.(class) width="14" height="14" viewBox="0 0 14 14" aria-hidden="true" { path d=(path) fill="currentColor" {} } }
 }
