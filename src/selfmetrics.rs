@@ -394,6 +394,8 @@ defs! {
         "Flows that the rollups were sent: added to a row; passed_over, because they stand beside another of the same packet; panicked; skipped, because the thread was behind; not_wanted, while no output took rows. All but skipped sum up to what the rollups have received";
     ROLLUP_FOLDED: counter "webb_rollup_folded_flows_total" []
         "Flows in rows of fewer parts, because the window had max_rows rows: by namespaces, or in one row for the rest. Their sums are exact";
+    ROLLUP_HELD: gauge "webb_rollup_held_records" []
+        "Records of windows that have ended, for each output, which are offered to it (webb_output_records_total) at this node's moment within the next window: up to a fifth of it later";
     ROLLUP_WINDOWS: counter "webb_rollup_windows_total" []
         "Windows whose rows were offered to the outputs. One may have ended early, at a change of the outputs or with the agent";
     OUTPUT_FLOWS: counter "webb_output_flows_total" ["outcome"]

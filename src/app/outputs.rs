@@ -131,11 +131,12 @@ pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: 
     sending.state.reads_seen(Box::new(move || ledger::seen(&ledger)));
     let state = Arc::clone(&sending.state);
     metrics.add(
-        &[&own::ROLLUP_ROWS, &own::ROLLUP_FLOWS, &own::ROLLUP_FOLDED, &own::ROLLUP_WINDOWS],
+        &[&own::ROLLUP_ROWS, &own::ROLLUP_FLOWS, &own::ROLLUP_FOLDED, &own::ROLLUP_HELD, &own::ROLLUP_WINDOWS],
         Box::new(move |rows| {
             let counts = state.counts();
             rows.add(&own::ROLLUP_ROWS, &[], counts.rows);
             rows.add(&own::ROLLUP_FOLDED, &[], counts.folded);
+            rows.add(&own::ROLLUP_HELD, &[], counts.held);
             rows.add(&own::ROLLUP_WINDOWS, &[], counts.windows);
             for (outcome, count) in [
                 ("added", counts.flows),

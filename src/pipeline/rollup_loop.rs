@@ -86,6 +86,7 @@ struct Figures {
     panicked: AtomicU64,
     ignored: AtomicU64,
     windows: AtomicU64,
+    held: AtomicU64,
 }
 
 /// What became of the flows that the thread was sent.
@@ -105,6 +106,8 @@ pub struct RollupCounts {
     pub ignored: u64,
     /// Windows that have ended.
     pub windows: u64,
+    /// Records of ended windows that are not yet offered to outputs, each for each output.
+    pub held: u64,
 }
 
 #[derive(Debug)]
@@ -186,10 +189,10 @@ impl RollupState {
 
     /// What became of the flows so far.
     pub fn counts(&self) -> RollupCounts {
-        let Figures { rows, flows, passed_over, folded, panicked, ignored, windows } = &self.figures;
-        let [rows, flows, passed_over, folded, panicked, ignored, windows] =
-            [rows, flows, passed_over, folded, panicked, ignored, windows].map(|figure| figure.load(Relaxed));
-        RollupCounts { rows, flows, passed_over, folded, panicked, ignored, windows }
+        let Figures { rows, flows, passed_over, folded, panicked, ignored, windows, held } = &self.figures;
+        let [rows, flows, passed_over, folded, panicked, ignored, windows, held] =
+            [rows, flows, passed_over, folded, panicked, ignored, windows, held].map(|figure| figure.load(Relaxed));
+        RollupCounts { rows, flows, passed_over, folded, panicked, ignored, windows, held }
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -215,6 +218,7 @@ impl RollupState {
         figures.flows.store(totals.flows, Relaxed);
         figures.passed_over.store(totals.passed_over, Relaxed);
         figures.folded.store(totals.folded, Relaxed);
+        figures.held.store(work.held.iter().map(|(_, request)| u64::from(request.records)).sum(), Relaxed);
     }
 
     /// Takes up a change of what is wanted, ends a window that is over, and sends what is due.
@@ -247,6 +251,7 @@ impl RollupState {
         if work.flush_at.is_some_and(|at| now >= at) {
             work.flush();
         }
+        self.publish(work);
     }
 
     /// Has what is held be offered at this node's time: all agents of a cluster end their windows
@@ -278,6 +283,7 @@ impl RollupState {
             self.close(work, window, now_ns);
         }
         work.flush();
+        self.publish(work);
     }
 
     fn close(&self, work: &mut Work, window: Window, now_ns: u64) {
@@ -416,7 +422,7 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
     lifecycle.check_work(move || !queue.is_empty());
     let mut work = state.work();
     if work.current.is_some() {
-        // The life before this one died in this batch, at this flow.
+        // The previous run panicked at this flow of this batch.
         state.figures.panicked.fetch_add(1, Relaxed);
         let next = work.position + 1;
         state.add(&mut work, next);

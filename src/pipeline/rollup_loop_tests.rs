@@ -83,8 +83,9 @@ fn a_window_leaves_at_the_nodes_time() {
         state.turn(work, 120 * S, at(30_000));
         state.turn(work, 121 * S, at(30_000 + delay - 1));
         assert_eq!((offered(&output), work.wait(121 * S) <= Duration::from_secs(59)), (1, true));
+        assert_eq!(state.counts().held, 35 + 1);
         state.turn(work, 121 * S, at(30_000 + delay));
-        assert_eq!((offered(&output), work.flush_at), (1 + 35 + 1, None));
+        assert_eq!((offered(&output), work.flush_at, state.counts().held), (1 + 35 + 1, None, 0));
         delay
     });
     assert_ne!(delays[0], delays[1]);

@@ -228,8 +228,8 @@ fn namespaces_add_what_each_pair_counts() {
     assert!(!reading.pairs[0].has_part("b/y", "a/z", By::Label));
 }
 
-/// A pair that was only ever denied is never forwarded: it is idle once no more is denied, as is one
-/// whose traffic ended.
+/// A pair that was only ever denied is never forwarded: it is idle once no more is denied, as is
+/// one whose traffic ended.
 #[test]
 fn what_ended_is_idle() {
     let mut store = SampleStore::default();

@@ -133,8 +133,10 @@ fn paths_are_answered() {
 }
 
 /// Top keys of samples of other files: values of webb's chart below another's, of Cilium's chart,
-/// and of the OpenTelemetry Collector. A part without a top key is of one of them too.
-const OTHER_KEYS: [&str; 7] = ["cluster", "exporters", "hubble", "processors", "receivers", "service", "webb"];
+/// of the OpenTelemetry Collector, and of Prometheus. A part without a top key is of one of them
+/// too.
+const OTHER_KEYS: [&str; 9] =
+    ["cluster", "exporters", "groups", "hubble", "processors", "receivers", "relabel_configs", "service", "webb"];
 
 /// Samples of the configuration, and of metrics with filters, are valid as they stand. A sample
 /// with none of their keys is of a file that is known: a misspelt key is found.

@@ -25,14 +25,20 @@ pub(crate) fn blocks() -> Vec<Block> {
     for page in pages {
         let text = fs::read_to_string(root.join(&page)).unwrap();
         let mut open: Option<Block> = None;
+        // Of a block in a list; its lines are indented as its fence is.
+        let mut indent = 0;
         for (number, line) in text.lines().enumerate() {
             match (line.trim_start().strip_prefix("```"), &mut open) {
                 (Some(_), Some(_)) => blocks.extend(open.take()),
                 (Some(language), None) => {
                     let place = format!("{}:{}", page.display(), number + 1);
+                    indent = line.len() - line.trim_start().len();
                     open = Some(Block { place, language: language.to_owned(), text: String::new() });
                 }
-                (None, Some(block)) => block.text += &format!("{line}\n"),
+                (None, Some(block)) => {
+                    let within = line.get(..indent).is_some_and(|start| start.trim().is_empty());
+                    block.text += &format!("{}\n", if within { &line[indent..] } else { line });
+                }
                 (None, None) => {}
             }
         }

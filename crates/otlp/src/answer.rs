@@ -217,10 +217,10 @@ fn status_message(body: &[u8]) -> Option<String> {
 /// The beginning of a receiver's text, on one line.
 fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.get(..MAX_SHOWN * 4).unwrap_or(text));
-    // Controls, and signs that turn the direction of what follows.
+    // Controls, ends of lines, and signs that turn the direction of what follows.
     let is_obeyed = |letter: char| {
         letter.is_control()
-            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let printable = text.trim().chars().map(|letter| if is_obeyed(letter) { ' ' } else { letter });
     printable.take(MAX_SHOWN).collect()
