@@ -93,16 +93,26 @@ pub(crate) async fn streamed(metrics: &str) -> Streamed {
     let history = Arc::new(History::new(4095));
     let state = Arc::new(HistoryState::new(Arc::clone(&history), lane, "node".to_owned(), None));
     let recorder = start_history(items, Arc::clone(&state), (pipeline.intensity)("observer/history"));
+    let output = kept_output();
+    let (stream, flows) = all_flows(history, &output, (pipeline.intensity)("flows")).await;
+    Streamed { pipeline, history: state, stream, output, recorder, flows }
+}
+
+/// Sends all flows of a history to an output, from now on.
+pub(crate) async fn all_flows(
+    history: Arc<History>,
+    output: &Arc<Output>,
+    intensity: Intensity,
+) -> (Arc<FlowStream>, Addr<ThreadSupervisor>) {
     let node = Node { name: "node".to_owned(), qualified: "node".to_owned(), version: "test".to_owned(), run: 1 };
     let stream = Arc::new(FlowStream::new(history, node, Box::new(|_| Attributes::new())));
-    let output = kept_output();
     let filters = Filters { include: vec![FlowFilter::new(FilterSpec::default()).unwrap()], exclude: Vec::new() };
-    let settings = FlowSettings { filters, max_per_second: 1_000_000, ..FlowSettings::default() };
-    stream.want(Some(WantedFlows { settings, outputs: vec![Arc::clone(&output)] }));
-    let flows = flows::start(Arc::clone(&stream), (pipeline.intensity)("flows"));
+    let settings = FlowSettings { filters, max_per_second: u32::MAX, ..FlowSettings::default() };
+    stream.want(Some(WantedFlows { settings, outputs: vec![Arc::clone(output)] }));
+    let flows = flows::start(Arc::clone(&stream), intensity);
     // What is recorded before that is not sent.
     until("the flows are taken up", || stream.has_taken_up()).await;
-    Streamed { pipeline, history: state, stream, output, recorder, flows }
+    (stream, flows)
 }
 
 impl Streamed {
@@ -134,7 +144,8 @@ pub(crate) fn summed(metrics: &str) -> (InMemoryPipeline, Arc<RollupState>, Arc<
     (pipeline, state, output, supervisor)
 }
 
-fn built(metrics: &str, limits: Limits, others: OtherLanes) -> InMemoryPipeline {
+/// The same with lanes to others than metrics.
+pub(crate) fn built(metrics: &str, limits: Limits, others: OtherLanes) -> InMemoryPipeline {
     let components = Components::default();
     let (escalations, _) = unbounded_channel();
     let policy = Arc::new(ArcSwap::from_pointee(RestartPolicy {

@@ -1,5 +1,7 @@
 //! The pipeline's first stage without a kernel: a ring that a test fills.
 
+#![allow(dead_code, reason = "each uses its part of it")]
+
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +18,11 @@ pub(crate) struct MemoryRing(Arc<Mutex<VecDeque<Record>>>);
 
 impl MemoryRing {
     pub(crate) fn push(&self, records: usize) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(std::iter::repeat_n(syn(), records));
+        self.push_all(std::iter::repeat_n(syn(), records));
+    }
+
+    pub(crate) fn push_all(&self, records: impl Iterator<Item = Record>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(records);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
