@@ -305,7 +305,7 @@ defs! {
         "Seconds since the relay was known to be up to date with the API server, which sends a bookmark about once a minute";
 
     RELAY_EVICTED: counter "webb_cluster_relay_evicted_addresses_total" []
-        "Addresses that were released because this agent may hold no more: 32768 of pods, 4096 others";
+        "Addresses that were released because this agent may hold no more: 24576 of pods, 4096 others";
 
     RELAY_REFUSED: counter "webb_cluster_relay_refused_asks_total" []
         "Asks that had no room on their way to the relay: the address is asked for again with a later flow";

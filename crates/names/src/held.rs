@@ -1,7 +1,8 @@
 //! The client's state: the addresses that an agent holds, and what the relay said of each.
 //!
 //! It is bounded: of the addresses that pods have, and of all others, the one that was asked for
-//! first is released when there are too many. While no relay is there the answers stay; a new
+//! first is released when there are too many. Its maps are sorted: hash tables whose entries come and
+//! go would take twice the memory. While no relay is there the answers stay; a new
 //! stream begins with all addresses being asked for again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ use crate::wire;
 use crate::wrong::Wrong;
 
 /// Addresses of pods that are held at most.
-const MAX_NAMED: usize = 32_768;
+const MAX_NAMED: usize = 24_576;
 
 /// Other addresses that are held at most, those without an answer among them.
 const MAX_UNNAMED: usize = 4096;
@@ -89,12 +90,12 @@ struct HeldPod {
 pub struct Held {
     own_node: String,
     at_most: (usize, usize),
-    addresses: HashMap<IpAddr, HeldAddress, RandomState>,
+    addresses: BTreeMap<IpAddr, HeldAddress>,
     /// Addresses that pods have, and all others, by stamp.
     named: BTreeMap<u64, IpAddr>,
     unnamed: BTreeMap<u64, IpAddr>,
     last_stamp: u64,
-    pods: HashMap<Arc<ObjectKey>, HeldPod, RandomState>,
+    pods: BTreeMap<Arc<ObjectKey>, HeldPod>,
     /// Of this stream.
     profiles: HashMap<u64, Arc<Profile>, RandomState>,
     nodes: Nodes,
@@ -119,11 +120,11 @@ impl Held {
         Self {
             own_node,
             at_most: (named, unnamed),
-            addresses: HashMap::default(),
+            addresses: BTreeMap::new(),
             named: BTreeMap::new(),
             unnamed: BTreeMap::new(),
             last_stamp: 0,
-            pods: HashMap::default(),
+            pods: BTreeMap::new(),
             profiles: HashMap::default(),
             nodes: Nodes::default(),
             blocks: BTreeSet::new(),
