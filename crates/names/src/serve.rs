@@ -76,8 +76,8 @@ pub async fn serve<C>(
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let mut stopping = site.stopping.clone();
-    Server::builder()
+    let (mut stopping, turns) = (site.stopping.clone(), Arc::clone(&directory));
+    let served = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -85,9 +85,11 @@ where
         .add_service(NamesServer::new(Relay { directory, site }).max_decoding_message_size(MAX_REQUEST_BYTES))
         .serve_with_incoming_shutdown(connections, async move {
             let _stopped = stopping.wait_for(|stopping| *stopping).await;
-        })
-        .await?;
-    Ok(())
+        });
+    tokio::select! {
+        served = served => Ok(served?),
+        never = turns.take_turns() => match never {},
+    }
 }
 
 struct Relay {
@@ -201,19 +203,16 @@ impl AgentStream {
         }
     }
 
-    /// Waits until there may be something to send. What the agent asks for is sent at once, and
-    /// what has changed at a moment of its own.
+    /// Waits until there may be something to send.
     async fn wait(&mut self) -> Result<Wake, Status> {
-        let mut due = None;
         loop {
             tokio::select! {
                 request = self.requests.message() => match request? {
                     Some(request) => take(&self.lease, &request)?,
                     None => return Ok(Wake::Gone),
                 },
-                () = self.lease.asked() => return Ok(Wake::Changes),
-                spread = self.lease.changed(), if due.is_none() => due = Some(Instant::now() + part_of(spread)),
-                () = sleep_until(due.unwrap_or(self.ends)) => return Ok(Wake::Changes),
+                () = self.lease.woken() => return Ok(Wake::Changes),
+                () = sleep_until(self.ends) => return Ok(Wake::Changes),
                 () = sleep_until(self.beat) => return Ok(Wake::Beat),
                 _ = self.site.stopping.wait_for(|stopping| *stopping) => {
                     return Err(Status::unavailable("the relay stops"));

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hashbrown::HashSet;
 use prost::Message as _;
@@ -27,11 +26,6 @@ pub(super) const MAX_BLOCKS: usize = 16_384;
 /// again.
 pub(crate) const MAX_PROFILES: usize = 16_384;
 
-/// Time for an answer to each of many clients. Those of a change that concerns thousands, such as
-/// that of a DNS server's pod or of a block, are spread over the time that they take anyway: what
-/// one client asks meanwhile does not wait for all the others.
-pub(super) const TIME_OF_CLIENT: Duration = Duration::from_micros(50);
-
 /// What is sent on one stream at most.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -50,37 +44,30 @@ pub(super) struct Client {
     /// The blocks were sent once, or are being sent.
     knows_blocks: bool,
     profiles: HashSet<u64, RandomState>,
-    /// Notified when there is something to send at once.
-    pub(super) asked: Arc<Notify>,
-    /// Notified when something that the client holds has changed, to be sent within `spread`.
-    pub(super) changed: Arc<Notify>,
-    pub(super) spread: Duration,
+    /// Notified when there may be something to send.
+    pub(super) wake: Arc<Notify>,
+    /// It waits for its turn to be notified.
+    pub(super) in_turn: bool,
 }
 
 impl Client {
     /// Marks an address that it asks for.
     pub(super) fn mark_asked(&mut self, address: IpAddr) {
         self.dirty.insert(address);
-        self.asked.notify_one();
+        self.wake.notify_one();
     }
 
-    /// Marks a changed address that it holds, as so many clients do.
-    pub(super) fn mark_changed(&mut self, address: IpAddr, of: usize) {
+    /// Marks a changed address that it holds.
+    pub(super) fn mark_changed(&mut self, address: IpAddr) {
         self.dirty.insert(address);
-        self.spread(of);
     }
 
-    /// Marks changed blocks, which so many clients know.
-    pub(super) fn mark_blocks(&mut self, blocks: &BTreeSet<IpAddr>, of: usize) {
+    /// Marks changed blocks. False if it was not told of any yet.
+    pub(super) fn mark_blocks(&mut self, blocks: &BTreeSet<IpAddr>) -> bool {
         if self.knows_blocks {
             self.dirty_blocks.extend(blocks);
-            self.spread(of);
         }
-    }
-
-    fn spread(&mut self, clients: usize) {
-        self.spread = TIME_OF_CLIENT.saturating_mul(u32::try_from(clients).unwrap_or(u32::MAX));
-        self.changed.notify_one();
+        self.knows_blocks
     }
 
     /// Gives an address up.
@@ -125,7 +112,7 @@ impl Client {
             self.dirty.pop_first();
         }
         if !self.dirty.is_empty() {
-            self.asked.notify_one();
+            self.wake.notify_one();
         }
         Some(answer)
     }

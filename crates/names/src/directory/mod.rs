@@ -6,7 +6,8 @@
 mod client;
 mod pods;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use prost::Message as _;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use webb_cluster::{Change, Pod, PodSink};
 use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
@@ -27,6 +29,14 @@ use pods::{Changed, Pods};
 
 /// Addresses that one client may hold.
 pub(crate) const MAX_LEASES: usize = 65_536;
+
+/// Clients that are told of a change at once. Those of a change that concerns thousands, such as
+/// that of a DNS server's pod or of a block, are told in turn, so many a [`TURN`]: what one client
+/// asks meanwhile does not wait for all the others.
+const CLIENTS_A_TURN: usize = 10;
+
+/// Time of a turn: several times what it takes to tell its clients.
+const TURN: Duration = Duration::from_millis(1);
 
 /// A client asks for more addresses than `MAX_LEASES`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +63,8 @@ pub struct Directory {
     state: Mutex<State>,
     sent: Sent,
     bounds: Bounds,
+    /// Notified when a client begins to wait for its turn.
+    turn: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +73,8 @@ struct State {
     holders: HashMap<IpAddr, Vec<u64>, RandomState>,
     clients: HashMap<u64, Client, RandomState>,
     last_client: u64,
+    /// Clients that wait for their turn to be told of changes.
+    in_turn: VecDeque<u64>,
 }
 
 impl Default for Directory {
@@ -73,7 +87,12 @@ impl Directory {
     /// A directory that sends so many profiles on a stream until both sides forget them, and so
     /// many blocks in an answer.
     pub fn bounded(profiles: usize, blocks: usize) -> Self {
-        Self { state: Mutex::default(), sent: Sent::default(), bounds: Bounds { profiles, blocks } }
+        Self {
+            state: Mutex::default(),
+            sent: Sent::default(),
+            bounds: Bounds { profiles, blocks },
+            turn: Notify::new(),
+        }
     }
 
     /// Upserts a pod.
@@ -95,20 +114,51 @@ impl Directory {
     }
 
     fn invalidate(&self, state: &mut State, changed: &Changed) {
-        let State { holders, clients, .. } = state;
+        let State { holders, clients, in_turn, .. } = state;
         for address in &changed.addresses {
             let of_address = holders.get(address).map_or(&[][..], Vec::as_slice);
-            for holder in of_address {
-                if let Some(client) = clients.get_mut(holder) {
-                    client.mark_changed(*address, of_address.len());
+            for number in of_address {
+                if let Some(client) = clients.get_mut(number) {
+                    client.mark_changed(*address);
                     self.sent.invalidations.fetch_add(1, Relaxed);
+                    tell((*number, client), of_address.len(), in_turn);
                 }
             }
         }
         if !changed.blocks.is_empty() {
             let of = clients.len();
-            clients.values_mut().for_each(|client| client.mark_blocks(&changed.blocks, of));
+            for (number, client) in clients {
+                if client.mark_blocks(&changed.blocks) {
+                    tell((*number, client), of, in_turn);
+                }
+            }
         }
+        if !in_turn.is_empty() {
+            self.turn.notify_one();
+        }
+    }
+
+    /// Wakes the streams of clients that wait for their turn, forever.
+    pub(crate) async fn take_turns(&self) -> Infallible {
+        loop {
+            self.turn.notified().await;
+            while self.take_turn() {
+                sleep(TURN).await;
+            }
+        }
+    }
+
+    /// Wakes the streams of a turn. True if clients wait for another.
+    fn take_turn(&self) -> bool {
+        let state = &mut *self.state();
+        for _ in 0..CLIENTS_A_TURN {
+            let Some(number) = state.in_turn.pop_front() else { return false };
+            if let Some(client) = state.clients.get_mut(&number) {
+                client.in_turn = false;
+                client.wake.notify_one();
+            }
+        }
+        !state.in_turn.is_empty()
     }
 
     /// Begins a stream. Its leases end when the returned one is dropped.
@@ -116,10 +166,10 @@ impl Directory {
         let mut state = self.state();
         state.last_client += 1;
         let (client, number) = (Client::default(), state.last_client);
-        let (asked, changed) = (Arc::clone(&client.asked), Arc::clone(&client.changed));
-        asked.notify_one();
+        let wake = Arc::clone(&client.wake);
+        wake.notify_one();
         state.clients.insert(number, client);
-        Lease { directory: Arc::clone(self), number, asked, changed }
+        Lease { directory: Arc::clone(self), number, wake }
     }
 
     /// Number of clients, and of the addresses that they hold.
@@ -165,8 +215,7 @@ impl PodSink for Directory {
 pub struct Lease {
     directory: Arc<Directory>,
     number: u64,
-    asked: Arc<Notify>,
-    changed: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 impl Lease {
@@ -220,16 +269,10 @@ impl Lease {
         Some(answer)
     }
 
-    /// Waits until there may be something to send at once.
-    pub async fn asked(&self) {
-        self.asked.notified().await;
-    }
-
-    /// Waits until something that the client holds may have changed. Returns the time within which
-    /// it is to be sent, at a random moment.
-    pub async fn changed(&self) -> Duration {
-        self.changed.notified().await;
-        self.directory.state().clients.get(&self.number).map_or(Duration::ZERO, |client| client.spread)
+    /// Waits until there may be something to send: at once after an ask, and in its turn after a
+    /// change that concerns many.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
     }
 }
 
@@ -241,6 +284,15 @@ impl Drop for Lease {
         for address in client.leases {
             give_up(holders, address, self.number);
         }
+    }
+}
+
+/// Tells a client of a change that concerns so many.
+fn tell((number, client): (u64, &mut Client), of: usize, in_turn: &mut VecDeque<u64>) {
+    if of <= CLIENTS_A_TURN {
+        client.wake.notify_one();
+    } else if !std::mem::replace(&mut client.in_turn, true) {
+        in_turn.push_back(number);
     }
 }
 
@@ -259,34 +311,37 @@ mod tests {
 
     use super::*;
 
-    /// What a client asks for is to be sent at once; a change within a time that grows with the
-    /// number of clients that it concerns, and to no other.
+    /// What a client asks for is sent at once, and so is a change that concerns few. Of one that
+    /// concerns many each client is told once, in turn, and no other is.
     #[test]
-    fn changes_are_spread() {
+    fn many_are_told_in_turn() {
         let directory = Arc::new(Directory::default());
         let address: IpAddr = "10.0.1.1".parse().unwrap();
         let upsert = |node: &str| {
             let key = ObjectKey { namespace: "default".to_owned(), name: "web".to_owned() };
             directory.upsert(key, &Pod { addresses: vec![address], node: node.to_owned(), ..Pod::default() });
         };
-        let leases: Vec<Lease> = (0..3).map(|_| directory.connect()).collect();
+        let mut leases: Vec<Lease> = (0..25).map(|_| directory.connect()).collect();
+        let woken = |leases: &[Lease]| leases.iter().filter(|lease| lease.woken().now_or_never().is_some()).count();
+        assert_eq!(woken(&leases), 25, "there is a beginning to send");
         for lease in &leases {
-            assert!(lease.asked().now_or_never().is_some(), "there is a beginning to send");
             while lease.next().is_some() {}
         }
         leases[..2].iter().for_each(|lease| lease.ask([address]).unwrap());
-        let due = || -> Vec<_> {
-            let due =
-                leases.iter().map(|lease| (lease.asked().now_or_never().is_some(), lease.changed().now_or_never()));
-            due.map(|(asked, changed)| {
-                (asked, changed.map(|spread| spread.as_micros() / client::TIME_OF_CLIENT.as_micros()))
-            })
-            .collect()
-        };
-        assert_eq!(due(), [(true, None), (true, None), (false, None)]);
+        assert_eq!((woken(&leases[..2]), woken(&leases)), (2, 0));
         upsert("a");
-        assert_eq!(due(), [(false, Some(3)); 3], "its block is new to all");
+        assert_eq!(woken(&leases), 2, "few hold the address, and its block is new to all");
         upsert("b");
-        assert_eq!(due(), [(false, Some(2)), (false, Some(2)), (false, None)]);
+        assert_eq!(woken(&leases), 2);
+        // Some have gone meanwhile.
+        leases.truncate(22);
+        let mut turns = Vec::new();
+        while turns.last() != Some(&(false, 0)) {
+            let has_more = directory.take_turn();
+            turns.push((has_more, woken(&leases)));
+        }
+        assert_eq!(turns.iter().map(|(_, woken)| woken).sum::<usize>(), 22, "{turns:?}");
+        assert!(turns.iter().all(|(_, woken)| *woken <= CLIENTS_A_TURN), "{turns:?}");
+        assert_eq!(turns.iter().filter(|(has_more, _)| *has_more).count(), 2, "{turns:?}");
     }
 }
