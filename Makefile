@@ -86,7 +86,7 @@ opencost:  ## OpenCost's three queries about the network in a Prometheus that sc
 clickhouse: setup  ## the questions of docs/rollups.md, asked of ClickHouse's engine about rows of the lab; root
 	@scripts/clickhouse
 
-otlp: setup  ## OTLP logs delivered to rotel and to Google's gRPC in Python
+otlp: setup  ## OTLP logs delivered to rotel, to Google's gRPC in Python and to librdkafka's brokers of Kafka
 	@scripts/otlp
 
 dist: setup  ## target/dist: the program in an archive with completions and manual pages, its SBOM, checksums

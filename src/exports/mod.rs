@@ -10,6 +10,7 @@
 mod filters;
 mod flowlogs;
 mod flows;
+mod kafka;
 mod md5;
 pub mod metrics;
 mod outputs;

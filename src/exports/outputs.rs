@@ -16,8 +16,8 @@ use webb_otlp::{
 use webb_rollup::Keys;
 use webb_settings::{Mark, Origin, Problem, Problems, SourceFile};
 
-use super::flows;
 use super::values::Values;
+use super::{flows, kafka};
 
 /// Outputs at most: each has a thread.
 pub const MAX_OUTPUTS: usize = 8;
@@ -60,16 +60,17 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
     match Node::read(&file.text) {
         // A file is empty for a moment while it is written; one without outputs says so.
         Ok(root) if matches!(root.value, Value::Null) => {
-            found
-                .problems
-                .push(root.problem("the file is empty: expected rollups, flows or otlp; `otlp: []` has no outputs"));
+            found.problems.push(
+                root.problem("the file is empty: expected rollups, flows, otlp or kafka; `otlp: []` has no outputs"),
+            );
         }
         Ok(root) => {
             let mut values = Values { found: &mut found };
-            let [of_rollups, of_flows, otlp] = values.fields(Some(&root), "the file", ["rollups", "flows", "otlp"]);
+            let [of_rollups, of_flows, otlp, kafka] =
+                values.fields(Some(&root), "the file", ["rollups", "flows", "otlp", "kafka"]);
             rollups = read_rollups(&mut values, of_rollups);
             flows = flows::read(&mut values, &root, of_flows);
-            outputs = read_outputs(&mut values, otlp, environment, flows.is_some());
+            outputs = read_outputs(&mut values, [otlp, kafka], environment, flows.is_some());
         }
         Err(problem) => found.problems.push(problem),
     }
@@ -102,19 +103,24 @@ fn read_rollups(values: &mut Values<'_>, node: Option<&Node>) -> webb_rollup::Se
 
 fn read_outputs(
     values: &mut Values<'_>,
-    node: Option<&Node>,
+    [otlp, kafka]: [Option<&Node>; 2],
     environment: &Environment,
     has_flows: bool,
 ) -> Vec<Output> {
-    let list = node.map(|node| values.found.list(node, "otlp")).unwrap_or_default();
-    if let Some(first) = list.get(MAX_OUTPUTS) {
+    type Read = fn(&mut Values<'_>, &Node, bool) -> Output;
+    let mut list: Vec<(&Node, Read)> = Vec::new();
+    for (node, key, read) in [(otlp, "otlp", read_output as Read), (kafka, "kafka", kafka::read)] {
+        let nodes = node.map(|node| values.found.list(node, key)).unwrap_or_default();
+        list.extend(nodes.iter().map(|node| (node, read)));
+    }
+    if let Some((first, _)) = list.get(MAX_OUTPUTS) {
         let message = format!("expected at most {MAX_OUTPUTS} outputs, found {}", list.len());
         values.found.problems.push(first.problem(message));
     }
     let mut outputs: Vec<Output> = Vec::new();
-    for node in list.iter().take(MAX_OUTPUTS) {
+    for (node, read) in list.iter().take(MAX_OUTPUTS) {
         let before = values.found.problems.len();
-        let output = read_output(values, node, has_flows);
+        let output = read(values, node, has_flows);
         if values.found.problems.len() > before {
             continue;
         }
@@ -179,7 +185,6 @@ fn read_output(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output 
     let config = OutputConfig::named(&values.text(name, "name").unwrap_or_default());
     let protocols = [("grpc", Protocol::Grpc), ("http/protobuf", Protocol::HttpProtobuf)];
     let encodings = Encoding::ALL.map(|encoding| (encoding.label(), encoding));
-    let timeouts = (Duration::from_millis(100), Duration::from_mins(10), false);
     let config = OutputConfig {
         endpoint: values.text(endpoint, "endpoint"),
         protocol: values.choice(protocol, "protocol", &protocols),
@@ -187,9 +192,8 @@ fn read_output(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output 
         compression: values.choice(compression, "compression", &encodings),
         headers_directory: values.text(headers, "headers_directory").map(PathBuf::from),
         tls: read_tls(values, tls),
-        timeout: timeout
-            .map(|node| values.duration(Some(node), "timeout", config.timeout.unwrap_or_default(), timeouts)),
-        batch: read_batch(values, batch, config.batch),
+        timeout: read_timeout(values, timeout),
+        batch: read_batch(values, batch, config.batch, 32 * MIB),
         in_flight: usize::try_from(values.number(in_flight, "in_flight", 2, (1, 16))).unwrap_or(2),
         retry: read_retry(values, retry, config.retry),
         queue_bytes: read_queue(values, queue, config.queue_bytes),
@@ -200,7 +204,7 @@ fn read_output(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output 
 }
 
 /// What an output gets: what it lists, or all that is configured.
-fn read_streams(values: &mut Values<'_>, node: Option<&Node>, has_flows: bool) -> Vec<Stream> {
+pub(super) fn read_streams(values: &mut Values<'_>, node: Option<&Node>, has_flows: bool) -> Vec<Stream> {
     let known = Stream::ALL.map(|stream| (stream.label(), stream));
     let chosen = values.choices(node, "streams", &known);
     if let (Some(node), Some(chosen)) = (node, &chosen) {
@@ -214,7 +218,12 @@ fn read_streams(values: &mut Values<'_>, node: Option<&Node>, has_flows: bool) -
     chosen.unwrap_or_else(|| Stream::ALL.to_vec())
 }
 
-fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
+pub(super) fn read_timeout(values: &mut Values<'_>, node: Option<&Node>) -> Option<Duration> {
+    let bounds = (Duration::from_millis(100), Duration::from_mins(10), false);
+    node.map(|node| values.duration(Some(node), "timeout", Duration::ZERO, bounds))
+}
+
+pub(super) fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
     let [ca, certificate, key, name, skip] =
         values.fields(node, "tls", ["ca_file", "cert_file", "key_file", "server_name", "insecure_skip_verify"]);
     TlsConfig {
@@ -226,10 +235,15 @@ fn read_tls(values: &mut Values<'_>, node: Option<&Node>) -> TlsConfig {
     }
 }
 
-fn read_batch(values: &mut Values<'_>, node: Option<&Node>, defaults: BatchConfig) -> BatchConfig {
+pub(super) fn read_batch(
+    values: &mut Values<'_>,
+    node: Option<&Node>,
+    defaults: BatchConfig,
+    most: u64,
+) -> BatchConfig {
     let [records, bytes, linger] = values.fields(node, "batch", ["max_records", "max_bytes", "linger"]);
     let records = values.number(records, "max_records", defaults.max_records.into(), (1, 100_000));
-    let bytes = values.bytes(bytes, "max_bytes", defaults.max_bytes as u64, (64 * KIB, 32 * MIB));
+    let bytes = values.bytes(bytes, "max_bytes", defaults.max_bytes as u64, (64 * KIB, most));
     BatchConfig {
         max_records: u32::try_from(records).unwrap_or(u32::MAX),
         max_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
@@ -242,7 +256,7 @@ fn read_batch(values: &mut Values<'_>, node: Option<&Node>, defaults: BatchConfi
     }
 }
 
-fn read_retry(values: &mut Values<'_>, node: Option<&Node>, defaults: RetryConfig) -> RetryConfig {
+pub(super) fn read_retry(values: &mut Values<'_>, node: Option<&Node>, defaults: RetryConfig) -> RetryConfig {
     let [min, max] = values.fields(node, "retry", ["min", "max"]);
     let bounds = (Duration::from_millis(10), Duration::from_hours(1), false);
     RetryConfig {
@@ -251,12 +265,12 @@ fn read_retry(values: &mut Values<'_>, node: Option<&Node>, defaults: RetryConfi
     }
 }
 
-fn read_queue(values: &mut Values<'_>, node: Option<&Node>, default: u64) -> u64 {
+pub(super) fn read_queue(values: &mut Values<'_>, node: Option<&Node>, default: u64) -> u64 {
     let [bytes] = values.fields(node, "queue", ["max_bytes"]);
     values.bytes(bytes, "max_bytes", default, (64 * KIB, 1024 * MIB))
 }
 
-fn read_spool(values: &mut Values<'_>, node: Option<&Node>) -> Option<SpoolConfig> {
+pub(super) fn read_spool(values: &mut Values<'_>, node: Option<&Node>) -> Option<SpoolConfig> {
     let [directory, bytes, age, fsync] = values.fields(node, "spool", ["directory", "max_bytes", "max_age", "fsync"]);
     let max_bytes = values.bytes(bytes, "max_bytes", 256 * MIB, (MIB, 64 * 1024 * MIB));
     let ages = (Duration::from_mins(1), Duration::from_hours(24 * 30), false);
@@ -317,7 +331,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_at_their_line() {
         for (text, expected) in [
-            ("", "the file is empty: expected rollups, flows or otlp"),
+            ("", "the file is empty: expected rollups, flows, otlp or kafka"),
             ("rollup: {}\n", "the file has no key \"rollup\"\n --> outputs.yaml:1:1"),
             ("rollups: 60s\n", "expected keys and values, found \"60s\""),
             (

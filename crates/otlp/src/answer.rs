@@ -215,7 +215,7 @@ fn status_message(body: &[u8]) -> Option<String> {
 }
 
 /// The beginning of a receiver's text, on one line.
-fn shown(text: &[u8]) -> String {
+pub(crate) fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.get(..MAX_SHOWN * 4).unwrap_or(text));
     // Controls, ends of lines, and signs that turn the direction of what follows.
     let is_obeyed = |letter: char| {

@@ -8,7 +8,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::error::Error;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,20 +20,19 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::answer::Answer;
 use crate::config::Protocol;
 use crate::environment::Environment;
 use crate::headers::Headers;
 use crate::hints;
+use crate::io::{Fault, Io, begin_tls};
 use crate::proxy::Proxy;
 use crate::request::Request;
-use crate::resolved::Resolved;
+use crate::resolved::Otlp;
 use crate::tls::TlsFiles;
 
 /// Bytes of an answer that are read.
@@ -43,39 +41,10 @@ const MAX_ANSWER: usize = 64 << 10;
 /// Bytes before a message of gRPC: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// A request without an answer.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    /// The label's value: `connection`, `timeout` or `protocol`.
-    pub(crate) code: &'static str,
-    pub(crate) text: String,
-}
-
-impl Fault {
-    fn connection(text: impl Into<String>) -> Self {
-        Self { code: "connection", text: text.into() }
-    }
-
-    fn exchange(doing: &str, error: &hyper::Error) -> Self {
-        let mut text = format!("{doing}: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        let is_io = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
-        Self { code: if is_io { "connection" } else { "protocol" }, text }
-    }
-}
-
-/// A connection without its kind.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
-
-/// The client of one receiver.
+/// The client of one receiver of OTLP.
 #[derive(Debug)]
 pub(crate) struct Client<'a> {
-    resolved: &'a Resolved,
+    resolved: &'a Otlp,
     environment: &'a Environment,
     tls: RefCell<TlsFiles>,
     headers: RefCell<Headers>,
@@ -90,11 +59,11 @@ pub(crate) struct Client<'a> {
 
 impl<'a> Client<'a> {
     /// A client without connections.
-    pub(crate) fn new(resolved: &'a Resolved, environment: &'a Environment) -> Self {
+    pub(crate) fn new(resolved: &'a Otlp, environment: &'a Environment) -> Self {
         Self {
             resolved,
             environment,
-            tls: RefCell::new(TlsFiles::new(resolved.tls.clone(), resolved.protocol)),
+            tls: RefCell::new(TlsFiles::new(resolved.tls.clone(), Some(resolved.protocol))),
             headers: RefCell::new(Headers::new(resolved.headers.clone(), resolved.headers_directory.clone())),
             grpc: Mutex::new(None),
             idle: RefCell::default(),
@@ -123,6 +92,11 @@ impl<'a> Client<'a> {
         if let Ok(mut grpc) = self.grpc.try_lock() {
             *grpc = None;
         }
+    }
+
+    /// True if headers are those of files.
+    pub(crate) fn has_login_files(&self) -> bool {
+        self.resolved.headers_directory.is_some()
     }
 
     /// Reads the headers. True if they have changed. Blocks.
@@ -160,7 +134,7 @@ impl<'a> Client<'a> {
     }
 
     fn failed(&self, doing: &str, error: &hyper::Error) -> Fault {
-        let mut fault = Fault::exchange(doing, error);
+        let mut fault = exchange_fault(doing, error);
         let hint = hints::of_exchange(self.resolved.protocol, error, &fault.text, self.has_answered.get());
         fault.text.push_str(hint);
         fault
@@ -304,17 +278,20 @@ impl<'a> Client<'a> {
         if !target.is_tls {
             return Ok(Box::new(stream));
         }
-        let (config, name) = {
-            let mut tls = self.tls.borrow_mut();
-            let config = tls.current().map_err(Fault::connection)?;
-            (config, tls.server_name(&target.host).map_err(Fault::connection)?)
-        };
-        let failed = |error: io::Error| {
-            let hint = hints::of_tls(&error);
-            Fault::connection(format!("no TLS with {}:{}: {error}{hint}", target.host, target.port))
-        };
-        Ok(Box::new(TlsConnector::from(config).connect(name, stream).await.map_err(failed)?))
+        begin_tls(&self.tls, &target.host, target.port, stream, hints::of_tls).await
     }
+}
+
+/// The fault of an exchange, with its causes.
+fn exchange_fault(doing: &str, error: &hyper::Error) -> Fault {
+    let mut text = format!("{doing}: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    let is_io = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+    Fault { code: if is_io { "connection" } else { "protocol" }, text }
 }
 
 /// The timeout as a header, of at most eight digits.
@@ -365,7 +342,7 @@ async fn read(response: Response<Incoming>) -> Read {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
-                read.end = End::Failed(Fault::exchange("the answer was cut off", &error));
+                read.end = End::Failed(exchange_fault("the answer was cut off", &error));
                 break;
             }
         };

@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use crate::encoding::Encoding;
 
+/// Bytes of a message of Kafka at most, before compression: brokers take 1 MiB unless configured.
+pub const MAX_MESSAGE_BYTES: usize = 900_000;
+
 /// How requests travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -46,6 +49,66 @@ pub struct OutputConfig {
     pub queue_bytes: u64,
     /// The directory for requests that wait; none holds them in memory only.
     pub spool: Option<SpoolConfig>,
+    /// The cluster of Kafka; none for a receiver of OTLP. Then nothing of the environment applies.
+    pub kafka: Option<KafkaConfig>,
+}
+
+/// A cluster of Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// Brokers that are asked for all others, each `host:port`.
+    pub brokers: Vec<String>,
+    /// The topics of [`Stream::ALL`](crate::Stream::ALL), in that order.
+    pub topics: [String; 2],
+    /// What messages are.
+    pub form: MessageForm,
+    /// TLS to all brokers; otherwise plain TCP.
+    pub tls: bool,
+    /// The login; none without one.
+    pub sasl: Option<SaslConfig>,
+}
+
+/// What messages of Kafka are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageForm {
+    /// A message is a request: `ExportLogsServiceRequest`.
+    OtlpProto,
+    /// A message is a record: an object of JSON without objects in it.
+    Json,
+}
+
+/// A login to Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaslConfig {
+    /// How the password is proved.
+    pub mechanism: Mechanism,
+    /// A directory with the files `username` and `password`.
+    pub directory: PathBuf,
+}
+
+/// Mechanisms of SASL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The password itself.
+    Plain,
+    /// A proof by SHA-256.
+    ScramSha256,
+    /// A proof by SHA-512.
+    ScramSha512,
+}
+
+impl Mechanism {
+    /// Every mechanism.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::ScramSha256, Self::ScramSha512];
+
+    /// Its name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 /// Files and names of TLS.
@@ -141,6 +204,21 @@ impl OutputConfig {
             retry: RetryConfig::default(),
             queue_bytes: 16 << 20,
             spool: None,
+            kafka: None,
         }
+    }
+
+    /// An output to Kafka with a name and defaults.
+    pub fn kafka_named(name: &str) -> Self {
+        let batch = BatchConfig { max_bytes: MAX_MESSAGE_BYTES, ..BatchConfig::default() };
+        let kafka = KafkaConfig {
+            brokers: Vec::new(),
+            topics: ["webb.rollups", "webb.flows"].map(str::to_owned),
+            form: MessageForm::OtlpProto,
+            tls: false,
+            sasl: None,
+        };
+        // One after the other: a message keeps its place behind those before it.
+        Self { batch, in_flight: 1, kafka: Some(kafka), ..Self::named(name) }
     }
 }

@@ -8,12 +8,13 @@ use tokio::time::{Instant, sleep_until};
 use webb_flow::fault::inject;
 
 use crate::answer::{Answer, Verdict};
-use crate::client::{Client, Fault};
+
 use crate::encoding::Encoding;
 use crate::figures::Loss;
 use crate::output::{Output, Owner, SHUTDOWN_BUDGET};
 use crate::pace::Pace;
 use crate::request::Request;
+use crate::sender::{Failure, Sender};
 use crate::store::Store;
 
 /// Interval of heartbeats while nothing happens.
@@ -37,19 +38,19 @@ struct Exchange {
     request: Request,
     epoch: u64,
     took: Duration,
-    outcome: Result<Answer, Fault>,
+    outcome: Result<Answer, Failure>,
 }
 
-async fn perform(client: &Client<'_>, id: u64, request: Request, epoch: u64) -> Exchange {
+async fn perform(sender: &Sender<'_>, id: u64, request: Request, epoch: u64) -> Exchange {
     let started = Instant::now();
-    let outcome = client.send(&request).await;
+    let outcome = sender.send(&request).await;
     Exchange { id, request, epoch, took: started.elapsed(), outcome }
 }
 
 /// Sends until the owner is stopping, and then for a while.
 pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
-    let client = Client::new(&output.resolved, &output.environment);
-    let mut delivery = Delivery::new(output, owner, &client);
+    let sender = Sender::new(&output.resolved, &output.environment);
+    let mut delivery = Delivery::new(output, owner, &sender);
     let mut exchanges = FuturesUnordered::new();
     let mut stop_at = None;
     let point = format!("otlp/{}", output.config.name);
@@ -64,7 +65,7 @@ pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
         while delivery.pace.may_depart(now, exchanges.len(), output.config.in_flight) {
             let Some((id, request)) = delivery.store.next(now) else { break };
             delivery.pace.departed();
-            exchanges.push(perform(&client, id, request, delivery.pace.epoch()));
+            exchanges.push(perform(&sender, id, request, delivery.pace.epoch()));
         }
         delivery.show(now);
         let next_at = delivery.pace.wake_at(now);
@@ -90,7 +91,7 @@ pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
 struct Delivery<'a> {
     output: &'a Output,
     owner: &'a dyn Owner,
-    client: &'a Client<'a>,
+    sender: &'a Sender<'a>,
     store: Store<'a>,
     pace: Pace,
     files_at: Instant,
@@ -111,11 +112,11 @@ enum Line {
 }
 
 impl<'a> Delivery<'a> {
-    fn new(output: &'a Output, owner: &'a dyn Owner, client: &'a Client<'a>) -> Self {
+    fn new(output: &'a Output, owner: &'a dyn Owner, sender: &'a Sender<'a>) -> Self {
         Self {
             output,
             owner,
-            client,
+            sender,
             store: Store::new(output),
             pace: Pace::new(output.config.retry),
             files_at: Instant::now() + FILES_INTERVAL,
@@ -129,7 +130,7 @@ impl<'a> Delivery<'a> {
         self.store.maintain(now);
         if now >= self.files_at {
             self.files_at = now + FILES_INTERVAL;
-            self.of_files = self.client.poll_files().join("; ");
+            self.of_files = self.sender.poll_files().join("; ");
         }
     }
 
@@ -169,9 +170,11 @@ impl<'a> Delivery<'a> {
                 figures.request(&answer.code, matches!(answer.verdict, Verdict::Taken { .. }), exchange.took);
                 self.judge(exchange, answer, now);
             }
-            Err(fault) => {
+            // It was not sent.
+            Err(Failure::TooLarge(why)) => self.too_large(exchange, why, now),
+            Err(Failure::Fault(fault)) => {
                 figures.request(fault.code, false, exchange.took);
-                self.of_requests = format!("no delivery to {}: {}", self.output.resolved.target, fault.text);
+                self.of_requests = format!("no delivery to {}: {}", self.output.resolved.receiver, fault.text);
                 self.store.release(exchange.id);
                 self.pace.failed(exchange.epoch, None, now);
             }
@@ -203,7 +206,7 @@ impl<'a> Delivery<'a> {
                 }
             }
             Verdict::TooLarge => {
-                self.too_large(exchange, answer, now);
+                self.too_large(exchange, &self.refusal(answer), now);
                 self.works(now);
             }
             Verdict::Encoding if self.output.state().refuse(exchange.request.encoding) => {
@@ -214,7 +217,7 @@ impl<'a> Delivery<'a> {
                     self.output.limits().0.label()
                 );
                 // Google's server refuses any other on a connection that had an unknown one.
-                self.client.forget_connections();
+                self.sender.forget_connections();
                 self.store.release(exchange.id);
             }
             // Others were under way when the first one was refused.
@@ -222,9 +225,9 @@ impl<'a> Delivery<'a> {
                 self.store.release(exchange.id);
             }
             // A login may come with the next change of its Secret, which takes a minute to arrive.
-            Verdict::Login if self.output.resolved.headers_directory.is_some() => {
+            Verdict::Login if self.sender.has_login_files() => {
                 self.of_requests = self.refusal(answer);
-                if !self.client.poll_headers() {
+                if !self.sender.poll_login() {
                     self.pace.failed(exchange.epoch, None, now);
                 }
                 self.store.release(exchange.id);
@@ -245,7 +248,7 @@ impl<'a> Delivery<'a> {
 
     fn refusal(&self, answer: &Answer) -> String {
         // A receiver may repeat what it was sent.
-        format!("{} answers {}", self.output.resolved.target, self.client.mask(&answer.to_string()))
+        format!("{} answers {}", self.output.resolved.receiver, self.sender.mask(&answer.to_string()))
     }
 
     fn taken(&mut self, exchange: &Exchange, rejected: u32, text: &str, now: Instant) {
@@ -254,8 +257,8 @@ impl<'a> Delivery<'a> {
             self.output.figures.delivered(entry.stream, entry.records, rejected, size);
         }
         if (rejected > 0 || !text.is_empty()) && self.may_log(Line::Warning, now) {
-            let (target, sent) = (&self.output.resolved.target, exchange.request.records);
-            let (name, says) = (&self.output.config.name, self.client.mask(text));
+            let (target, sent) = (&self.output.resolved.receiver, exchange.request.records);
+            let (name, says) = (&self.output.config.name, self.sender.mask(text));
             match rejected.min(sent) {
                 0 => tracing::warn!(output = name, "{target} has taken {sent} records, and says: {says}"),
                 rejected => tracing::warn!(output = name, "{target} has rejected {rejected} of {sent} records: {says}"),
@@ -275,15 +278,14 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn too_large(&mut self, exchange: &Exchange, answer: &Answer, now: Instant) {
+    fn too_large(&mut self, exchange: &Exchange, why: &str, now: Instant) {
         let halves = exchange.request.halves();
         if let Ok(Some(halves)) = halves {
             let learned = (exchange.request.plain_bytes / 2).max(MIN_REQUEST_BYTES);
             self.output.state().limit(learned);
             tracing::info!(
                 output = self.output.config.name,
-                "{}; requests have at most {learned} bytes from now on",
-                self.refusal(answer)
+                "{why}; requests have at most {learned} bytes from now on"
             );
             self.store.replace(exchange.id, halves.into());
             return;
@@ -293,10 +295,9 @@ impl<'a> Delivery<'a> {
         if self.may_log(Line::Refusal, now) {
             tracing::warn!(
                 output = self.output.config.name,
-                "a record of {} ({} bytes) is lost: {}",
+                "a record of {} ({} bytes) is lost: {why}",
                 exchange.request.event_name(),
-                exchange.request.plain_bytes,
-                self.refusal(answer)
+                exchange.request.plain_bytes
             );
         }
     }

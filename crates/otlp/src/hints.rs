@@ -24,6 +24,16 @@ pub(crate) fn of_tls(error: &(dyn Error + 'static)) -> &'static str {
     }
 }
 
+/// What to do about a failure of TLS with a broker of Kafka; empty if nothing is known.
+pub(crate) fn of_broker_tls(error: &(dyn Error + 'static)) -> &'static str {
+    match find(error) {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "; the port does not speak TLS: use the brokers' port for TLS, or leave `tls` out"
+        }
+        _ => of_tls(error),
+    }
+}
+
 fn of_certificate(error: &CertificateError) -> &'static str {
     match error {
         // The latter is of another authority with the same name, such as one that was made anew.

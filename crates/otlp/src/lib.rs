@@ -24,6 +24,8 @@ mod figures;
 pub mod fuzz;
 mod headers;
 mod hints;
+mod io;
+mod kafka;
 mod orphans;
 mod output;
 mod pace;
@@ -34,13 +36,17 @@ mod record;
 mod request;
 mod resolved;
 mod run;
+mod sender;
 mod spool;
 mod store;
 mod target;
 mod tls;
 
 pub use attributes::{Attributes, MAX_ATTRIBUTES, MAX_KEY_BYTES, MAX_RECORD_BYTES, MAX_VALUE_BYTES};
-pub use config::{BatchConfig, InvalidConfig, OutputConfig, Protocol, RetryConfig, SpoolConfig, TlsConfig};
+pub use config::{
+    BatchConfig, InvalidConfig, KafkaConfig, MAX_MESSAGE_BYTES, Mechanism, MessageForm, OutputConfig, Protocol,
+    RetryConfig, SaslConfig, SpoolConfig, TlsConfig,
+};
 pub use encoding::Encoding;
 pub use environment::Environment;
 pub use feed::Feed;

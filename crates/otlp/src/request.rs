@@ -33,7 +33,7 @@ const SCOPE_VERSION: u8 = 2 << 3 | 2;
 const LOG_RECORD: u8 = 2 << 3 | 2;
 
 /// What the records of a request are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Stream {
     /// Rows of rollups, heartbeats and gaps.
@@ -177,16 +177,16 @@ fn make(
 }
 
 /// A request as its fields.
-struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// As [`RequestBuilder`] has them.
-    resource: &'a [u8],
-    scope: &'a [u8],
-    records: Vec<&'a [u8]>,
+    pub(crate) resource: &'a [u8],
+    pub(crate) scope: &'a [u8],
+    pub(crate) records: Vec<&'a [u8]>,
 }
 
 impl<'a> Parts<'a> {
     /// Reads a request as [`make`] writes it: one resource, one scope.
-    fn read(plain: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn read(plain: &'a [u8]) -> Result<Self, Malformed> {
         let resource_logs = only(plain, RESOURCE_LOGS)?;
         let mut fields = Fields(resource_logs);
         let resource = field(&mut fields, RESOURCE)?;

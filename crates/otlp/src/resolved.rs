@@ -1,5 +1,6 @@
 //! What the configuration of an output makes with the environment, and its checks.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,20 +9,44 @@ use http::{HeaderName, HeaderValue};
 use crate::config::{InvalidConfig, OutputConfig, Protocol, TlsConfig};
 use crate::encoding::Encoding;
 use crate::environment::Environment;
+use crate::kafka::Kafka;
 use crate::target::Target;
 
 /// Time that a request may take, unless configured.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests that may be under way at once, at most.
 const MAX_IN_FLIGHT: usize = 16;
 
-/// How to reach a receiver, with what the environment says.
+/// How to send, with what the environment says.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
+    pub(crate) receiver: Receiver,
+    pub(crate) encoding: Encoding,
+}
+
+/// How to reach a receiver.
+#[derive(Debug, Clone)]
+pub(crate) enum Receiver {
+    Otlp(Otlp),
+    Kafka(Kafka),
+}
+
+impl fmt::Display for Receiver {
+    /// The origin, or the first brokers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Otlp(otlp) => otlp.target.fmt(f),
+            Self::Kafka(kafka) => kafka.fmt(f),
+        }
+    }
+}
+
+/// How to reach a receiver of OTLP.
+#[derive(Debug, Clone)]
+pub(crate) struct Otlp {
     pub(crate) target: Target,
     pub(crate) protocol: Protocol,
-    pub(crate) encoding: Encoding,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) headers_directory: Option<PathBuf>,
     pub(crate) tls: TlsConfig,
@@ -40,7 +65,10 @@ impl OutputConfig {
     /// The files of TLS, those that the environment names among them.
     pub fn tls_files(&self, environment: &Environment) -> impl Iterator<Item = PathBuf> + use<> {
         let mut tls = self.tls.clone();
-        environment.complete_tls(&mut tls);
+        // Those variables are of OTLP.
+        if self.kafka.is_none() {
+            environment.complete_tls(&mut tls);
+        }
         [tls.ca_file, tls.cert_file, tls.key_file].into_iter().flatten()
     }
 
@@ -69,19 +97,28 @@ impl OutputConfig {
             within("spool.directory", spool.directory.is_absolute(), "an absolute path")?;
             within("spool.max_bytes", spool.max_bytes >= 1 << 16, "at least 64 KiB")?;
         }
+        let has_pair = |tls: &TlsConfig| {
+            within("tls.key_file", tls.cert_file.is_some() == tls.key_file.is_some(), "a key beside a certificate")
+        };
+        if let Some(kafka) = &self.kafka {
+            has_pair(&self.tls)?;
+            let receiver = Receiver::Kafka(Kafka::resolve(self, kafka)?);
+            return Ok(Resolved { receiver, encoding: self.compression.unwrap_or(Encoding::Zstd) });
+        }
         let protocol = self.protocol.map_or_else(|| environment.protocol(), Ok)?;
         let mut tls = self.tls.clone();
         environment.complete_tls(&mut tls);
-        within("tls.key_file", tls.cert_file.is_some() == tls.key_file.is_some(), "a key beside a certificate")?;
+        has_pair(&tls)?;
         let timeout = self.timeout.map_or_else(|| environment.timeout(), |timeout| Ok(Some(timeout)))?;
-        Ok(Resolved {
+        let otlp = Otlp {
             target: Target::new(self.endpoint.as_deref(), protocol, self.insecure, environment)?,
             protocol,
-            encoding: self.compression.map_or_else(|| environment.compression(), Ok)?,
             headers: if self.headers_directory.is_some() { Vec::new() } else { environment.headers()? },
             headers_directory: self.headers_directory.clone(),
             tls,
             timeout: timeout.unwrap_or(TIMEOUT),
-        })
+        };
+        let encoding = self.compression.map_or_else(|| environment.compression(), Ok)?;
+        Ok(Resolved { receiver: Receiver::Otlp(otlp), encoding })
     }
 }

@@ -5,10 +5,10 @@ use std::io;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::answer::{Answer, NOT_OTLP, Verdict};
-use crate::client::Client;
 use crate::delivery;
 use crate::output::{Output, Owner};
 use crate::request::Request;
+use crate::sender::{Failure, Sender};
 
 impl Output {
     /// The body of a thread: sends requests until its owner is stopping, then for at most
@@ -38,15 +38,18 @@ impl Output {
     /// What stands in the way, or the receiver's refusal.
     pub fn send_once(&self, request: &Request) -> Result<String, String> {
         let runtime = runtime().map_err(|error| error.to_string())?;
-        let client = Client::new(&self.resolved, &self.environment);
-        let outcome = runtime.block_on(client.send(request));
-        let target = &self.resolved.target;
+        let sender = Sender::new(&self.resolved, &self.environment);
+        let outcome = runtime.block_on(sender.send(request));
+        let target = &self.resolved.receiver;
         // A receiver may repeat what it was sent.
-        let said = |answer: &Answer| format!("{target} answers {}", client.mask(&answer.to_string()));
+        let said = |answer: &Answer| format!("{target} answers {}", sender.mask(&answer.to_string()));
         let answered = outcome.map(|answer| (said(&answer), answer.verdict, answer.text == NOT_OTLP));
-        drop(client);
+        drop(sender);
         runtime.shutdown_background();
-        let (text, verdict, is_other) = answered.map_err(|fault| format!("no delivery to {target}: {}", fault.text))?;
+        let (text, verdict, is_other) = answered.map_err(|failure| match failure {
+            Failure::Fault(fault) => format!("no delivery to {target}: {}", fault.text),
+            Failure::TooLarge(why) => why,
+        })?;
         match verdict {
             Verdict::Taken { rejected: 0 } if !is_other => Ok(text),
             Verdict::Taken { rejected: 0 } => Err(text),

@@ -16,7 +16,8 @@ use crate::config::{Protocol, TlsConfig};
 #[derive(Debug)]
 pub(crate) struct TlsFiles {
     config: TlsConfig,
-    protocol: Protocol,
+    /// None for Kafka, which has no name for TLS.
+    protocol: Option<Protocol>,
     followed: Followed,
     current: Option<Arc<ClientConfig>>,
     /// What is wrong with the present files.
@@ -25,7 +26,7 @@ pub(crate) struct TlsFiles {
 
 impl TlsFiles {
     /// Files that are not read yet.
-    pub(crate) fn new(config: TlsConfig, protocol: Protocol) -> Self {
+    pub(crate) fn new(config: TlsConfig, protocol: Option<Protocol>) -> Self {
         let followed = Followed::new(files(&config).cloned(), MIB);
         Self { config, protocol, followed, current: None, complaint: None }
     }
@@ -79,7 +80,7 @@ fn files(config: &TlsConfig) -> impl Iterator<Item = &PathBuf> {
     [&config.ca_file, &config.cert_file, &config.key_file].into_iter().flatten()
 }
 
-fn make(config: &TlsConfig, protocol: Protocol) -> Result<Option<ClientConfig>, String> {
+fn make(config: &TlsConfig, protocol: Option<Protocol>) -> Result<Option<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -100,8 +101,9 @@ fn make(config: &TlsConfig, protocol: Protocol) -> Result<Option<ClientConfig>, 
         _ => builder.with_no_client_auth(),
     };
     made.alpn_protocols = match protocol {
-        Protocol::Grpc => vec![b"h2".to_vec()],
-        Protocol::HttpProtobuf => vec![b"http/1.1".to_vec()],
+        Some(Protocol::Grpc) => vec![b"h2".to_vec()],
+        None => Vec::new(),
+        Some(Protocol::HttpProtobuf) => vec![b"http/1.1".to_vec()],
     };
     Ok(Some(made))
 }

@@ -160,6 +160,8 @@ pub(crate) fn request(stream: Stream, encoding: Encoding, numbers: std::ops::Ran
 pub(crate) fn sized(stream: Stream, encoding: Encoding, numbers: std::ops::Range<i64>, letters: usize) -> Request {
     let mut resource = Attributes::new();
     resource.string("service.name", "webb");
+    resource.string("service.instance.id", "instance-1");
+    resource.string("k8s.node.name", "node-1");
     let mut builder = RequestBuilder::new(stream, &resource, "webb.test", "1");
     let mut record = Record::new();
     for number in numbers {

@@ -9,8 +9,10 @@
 )]
 
 mod answers;
+mod broker;
 mod common;
 mod files;
+mod kafka;
 mod outage;
 mod receiver;
 mod spool;

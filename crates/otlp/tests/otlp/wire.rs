@@ -29,7 +29,7 @@ fn all_records_arrive() {
             assert_eq!(sorted(receiver.taken()), (0..1000).collect::<Vec<_>>());
             let came = receiver.came();
             assert_eq!(came.iter().map(|came| came.wire_bytes).sum::<usize>(), sizes);
-            assert!(came.iter().all(|came| came.resource == 1));
+            assert!(came.iter().all(|came| came.resource == 3));
             let path = if receiver.is_grpc() {
                 "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
             } else {

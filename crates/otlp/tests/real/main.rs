@@ -1,6 +1,7 @@
-//! Deliveries to receivers of others: rotel, a collector, and Google's gRPC in Python.
+//! Deliveries to receivers of others: rotel, a collector, Google's gRPC in Python, and librdkafka's
+//! brokers of Kafka.
 //!
-//! `make otlp` installs both and runs this.
+//! `make otlp` installs them and runs this.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +14,7 @@
 
 #[path = "../otlp/common.rs"]
 mod common;
+mod kafka;
 #[path = "../otlp/receiver.rs"]
 mod receiver;
 
@@ -27,12 +29,12 @@ use crate::common::{Running, output, quick, request, sized, sorted, wait_for};
 use crate::receiver::Receiver;
 
 /// Where Python and its packages are.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     std::env::var_os("WEBB_OTLP_PYTHON").map(PathBuf::from).expect("run by `make otlp`")
 }
 
 /// A process that ends with the test.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {

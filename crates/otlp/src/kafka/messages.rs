@@ -1,0 +1,182 @@
+//! The calls of Kafka that a producer needs, in versions that brokers since 2.1 have.
+
+use super::wire::{Malformed, Reader, put_bytes, put_i32, put_string};
+
+/// A call: its number, and its version here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) key: i16,
+    pub(super) version: i16,
+}
+
+pub(super) const PRODUCE: Call = Call { key: 0, version: 7 };
+pub(super) const METADATA: Call = Call { key: 3, version: 4 };
+pub(super) const SASL_HANDSHAKE: Call = Call { key: 17, version: 1 };
+pub(super) const SASL_AUTHENTICATE: Call = Call { key: 36, version: 1 };
+
+/// Asks for the partitions of a topic, which the cluster may make if it is not there.
+pub(super) fn metadata(topic: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    put_i32(&mut body, 1);
+    put_string(&mut body, topic);
+    body.push(1);
+    body
+}
+
+/// A broker's address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Broker {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// The partitions of a topic, in their order, each with its leader, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Topic {
+    pub(super) error: i16,
+    pub(super) leaders: Vec<Option<Broker>>,
+}
+
+/// Reads what [`metadata`] asks for.
+pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
+    let mut reader = Reader(answer);
+    let _throttled = reader.i32()?;
+    let brokers = reader.array(|reader| {
+        let (id, host, port) = (reader.i32()?, reader.string()?, reader.i32()?);
+        let _rack = reader.string()?;
+        Ok((id, Broker { host: host.to_owned(), port: u16::try_from(port).map_err(|_| Malformed)? }))
+    })?;
+    let (_cluster, _controller) = (reader.string()?, reader.i32()?);
+    let topics = reader.array(|reader| {
+        let (error, _name, _internal) = (reader.i16()?, reader.string()?, reader.bool()?);
+        let mut leaders = reader.array(|reader| {
+            let (_error, partition, leader) = (reader.i16()?, reader.i32()?, reader.i32()?);
+            let _replicas = reader.array(Reader::i32)?;
+            let _in_sync = reader.array(Reader::i32)?;
+            Ok((partition, brokers.iter().find(|(id, _)| *id == leader).map(|(_, broker)| broker.clone())))
+        })?;
+        leaders.sort_by_key(|(partition, _)| *partition);
+        Ok(Topic { error, leaders: leaders.into_iter().map(|(_, leader)| leader).collect() })
+    })?;
+    <[Topic; 1]>::try_from(topics).map(|[topic]| topic).map_err(|_| Malformed)
+}
+
+/// Hands a batch to all replicas of a partition.
+pub(super) fn produce(topic: &str, partition: i32, batch: &[u8], timeout_ms: i32) -> Vec<u8> {
+    let mut body = Vec::with_capacity(batch.len() + topic.len() + 32);
+    // No transaction; an answer once all replicas in sync have it.
+    body.extend_from_slice(&[0xff; 2]);
+    body.extend_from_slice(&[0xff; 2]);
+    put_i32(&mut body, timeout_ms);
+    put_i32(&mut body, 1);
+    put_string(&mut body, topic);
+    put_i32(&mut body, 1);
+    put_i32(&mut body, partition);
+    put_bytes(&mut body, batch);
+    body
+}
+
+/// Reads the answer to [`produce`]: a code of an error, zero for none, and a time in milliseconds
+/// for which the broker asks to send nothing.
+pub(super) fn read_produce(answer: &[u8]) -> Result<(i16, i32), Malformed> {
+    let mut reader = Reader(answer);
+    let topics = reader.array(|reader| {
+        let _name = reader.string()?;
+        reader.array(|reader| {
+            let (_partition, error) = (reader.i32()?, reader.i16()?);
+            let (_offset, _appended, _start) = (reader.i64()?, reader.i64()?, reader.i64()?);
+            Ok(error)
+        })
+    })?;
+    let throttled = reader.i32()?;
+    match topics.as_slice() {
+        [partitions] => match partitions.as_slice() {
+            [error] => Ok((*error, throttled)),
+            _ => Err(Malformed),
+        },
+        _ => Err(Malformed),
+    }
+}
+
+/// Asks for a mechanism of SASL.
+pub(super) fn sasl_handshake(mechanism: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    put_string(&mut body, mechanism);
+    body
+}
+
+/// Reads the answer to [`sasl_handshake`]: a code of an error, and the mechanisms that there are.
+pub(super) fn read_sasl_handshake(answer: &[u8]) -> Result<(i16, Vec<String>), Malformed> {
+    let mut reader = Reader(answer);
+    Ok((reader.i16()?, reader.array(|reader| reader.string().map(str::to_owned))?))
+}
+
+/// A message of the chosen mechanism.
+pub(super) fn sasl_authenticate(message: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    put_bytes(&mut body, message);
+    body
+}
+
+/// What the broker answers to a message of a mechanism.
+#[derive(Debug)]
+pub(super) struct SaslAnswer<'a> {
+    pub(super) error: i16,
+    pub(super) text: &'a str,
+    pub(super) message: &'a [u8],
+    /// Milliseconds for which the connection is good; zero is without end.
+    pub(super) lifetime_ms: i64,
+}
+
+/// Reads the answer to [`sasl_authenticate`].
+pub(super) fn read_sasl_authenticate(answer: &[u8]) -> Result<SaslAnswer<'_>, Malformed> {
+    let mut reader = Reader(answer);
+    let (error, text, message) = (reader.i16()?, reader.string()?, reader.bytes()?);
+    Ok(SaslAnswer { error, text, message, lifetime_ms: reader.i64()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Partitions are in the order of their numbers; a leader that no broker is, is none.
+    #[test]
+    fn leaders_are_those_of_partitions() {
+        let mut answer = vec![0; 4];
+        put_i32(&mut answer, 1);
+        put_i32(&mut answer, 7);
+        put_string(&mut answer, "kafka-0");
+        put_i32(&mut answer, 9092);
+        answer.extend_from_slice(&[0xff, 0xff, 0xff, 0xff]);
+        put_i32(&mut answer, 7);
+        put_i32(&mut answer, 1);
+        answer.extend_from_slice(&[0, 0]);
+        put_string(&mut answer, "webb.flows");
+        answer.push(0);
+        put_i32(&mut answer, 2);
+        for (partition, leader) in [(1, 7), (0, -1)] {
+            answer.extend_from_slice(&[0, 0]);
+            for number in [partition, leader, 1, 7, 0] {
+                put_i32(&mut answer, number);
+            }
+        }
+        let broker = Broker { host: "kafka-0".to_owned(), port: 9092 };
+        assert_eq!(read_metadata(&answer), Ok(Topic { error: 0, leaders: vec![None, Some(broker)] }));
+        for length in 0..answer.len() {
+            assert_eq!(read_metadata(&answer[..length]), Err(Malformed), "{length}");
+        }
+    }
+
+    proptest! {
+        /// Any bytes are an answer or an error.
+        #[test]
+        fn any_answer_is_survived(bytes: Vec<u8>) {
+            let _any = read_metadata(&bytes);
+            let _any = read_produce(&bytes);
+            let _any = read_sasl_handshake(&bytes);
+            let _any = read_sasl_authenticate(&bytes);
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! A producer of Kafka: a request of OTLP logs becomes a message, or each of its records one.
+//!
+//! ```text
+//! Request ──► messages ──► batch ──► the partition's leader ──► Answer
+//!             key: the node          found by one broker of the configuration
+//! ```
+//!
+//! One batch is under way at a time, and the next one follows when all replicas in sync have it: a
+//! partition has a node's messages in their order. There is no transaction and no number of a
+//! producer: what is sent twice has the same `log.record.uid`.
+
+mod batch;
+mod connection;
+mod errors;
+mod json;
+mod login;
+mod messages;
+mod sasl;
+mod wire;
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+use webb_flow::clock::unix_ns;
+
+use crate::answer::Answer;
+use crate::config::{InvalidConfig, KafkaConfig, MAX_MESSAGE_BYTES, MessageForm, OutputConfig, SaslConfig, TlsConfig};
+use crate::encoding::Encoding;
+use crate::io::Fault;
+use crate::protobuf::{Fields, Malformed, Value};
+use crate::request::{MAX_REQUEST_BYTES, Parts, Request, Stream};
+use crate::resolved::TIMEOUT;
+use crate::sender::Failure;
+use crate::target::is_near;
+use crate::tls::TlsFiles;
+use batch::{Common, batch, partition};
+use connection::{Connection, Refusal};
+use errors::LEADER_NOT_AVAILABLE;
+use login::Login;
+use messages::{Broker, METADATA, PRODUCE, Topic, metadata, produce, read_metadata, read_produce};
+
+/// Brokers of a configuration at most.
+const MAX_BROKERS: usize = 16;
+
+/// Time after which a topic is asked for again: it may have more partitions.
+const TOPIC_AGE: Duration = Duration::from_mins(5);
+
+/// Time that the first byte of a broker may take, at least, before the next one is asked.
+const MIN_ATTEMPT: Duration = Duration::from_secs(1);
+
+/// How to reach a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Kafka {
+    brokers: Vec<Broker>,
+    topics: [String; 2],
+    form: MessageForm,
+    is_tls: bool,
+    insecure: bool,
+    tls: TlsConfig,
+    sasl: Option<SaslConfig>,
+    timeout: Duration,
+}
+
+impl fmt::Display for Kafka {
+    /// The first broker of the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.brokers.first() {
+            Some(Broker { host, port }) if host.contains(':') => write!(f, "kafka://[{host}]:{port}"),
+            Some(Broker { host, port }) => write!(f, "kafka://{host}:{port}"),
+            None => f.write_str("kafka://"),
+        }
+    }
+}
+
+impl Kafka {
+    /// Checks a configuration. Reads no file.
+    pub(crate) fn resolve(config: &OutputConfig, kafka: &KafkaConfig) -> Result<Self, InvalidConfig> {
+        let within = |field: &str, fits: bool, expected: &str| {
+            if fits { Ok(()) } else { Err(InvalidConfig::new(field, format!("expected {expected}"))) }
+        };
+        let expected = "1 to 16 brokers, each `host:port`";
+        within("brokers", (1..=MAX_BROKERS).contains(&kafka.brokers.len()), expected)?;
+        let brokers: Option<Vec<Broker>> = kafka.brokers.iter().map(|text| broker(text)).collect();
+        let brokers = brokers.ok_or_else(|| InvalidConfig::new("brokers", format!("expected {expected}")))?;
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+        let is_topic = |name: &String| (1..=249).contains(&name.len()) && name.chars().all(is_plain);
+        let expected = "1 to 249 letters, digits, `.`, `_` and `-` for each";
+        within("topics", kafka.topics.iter().all(is_topic), expected)?;
+        within("topics", kafka.topics.iter().all(|name| name != "." && name != ".."), expected)?;
+        let is_small = config.batch.max_bytes <= MAX_MESSAGE_BYTES;
+        within("batch.max_bytes", is_small, &format!("at most {MAX_MESSAGE_BYTES}B"))?;
+        within("in_flight", config.in_flight == 1, "1")?;
+        if let Some(sasl) = &kafka.sasl {
+            // What is no path may be a secret, which would be in every complaint.
+            let expected = "the absolute path of a directory with the files `username` and `password`";
+            within("sasl.directory", sasl.directory.is_absolute(), expected)?;
+        }
+        let is_reachable = kafka.tls || config.insecure || brokers.iter().all(|broker| is_near(&broker.host));
+        let expected = "`tls: {}`, or `insecure: true`: another host would be reached without encryption";
+        within("tls", is_reachable, expected)?;
+        Ok(Self {
+            brokers,
+            topics: kafka.topics.clone(),
+            form: kafka.form,
+            is_tls: kafka.tls,
+            insecure: config.insecure,
+            tls: config.tls.clone(),
+            sasl: kafka.sasl.clone(),
+            timeout: config.timeout.unwrap_or(TIMEOUT),
+        })
+    }
+
+    fn topic(&self, stream: Stream) -> &str {
+        let [rollups, flows] = &self.topics;
+        match stream {
+            Stream::Rollups => rollups,
+            Stream::Flows => flows,
+        }
+    }
+}
+
+/// A broker of `host:port`, where an IPv6 address is in brackets.
+fn broker(text: &str) -> Option<Broker> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    let host = if is_bracketed { host.trim_matches(['[', ']']) } else { host };
+    let has_signs = host.chars().any(|letter| letter.is_whitespace() || matches!(letter, '/' | '@' | '[' | ']'));
+    let fits = !host.is_empty() && !has_signs && is_bracketed == host.contains(':');
+    fits.then(|| Broker { host: host.to_owned(), port })
+}
+
+/// The client of one cluster.
+#[derive(Debug)]
+pub(crate) struct KafkaClient<'a> {
+    kafka: &'a Kafka,
+    tls: RefCell<TlsFiles>,
+    login: Option<RefCell<Login>>,
+    /// Held for a whole exchange: messages stay in order.
+    state: Mutex<State>,
+    /// Connections are not used again.
+    stale: Cell<bool>,
+}
+
+/// What is known of a cluster.
+#[derive(Debug, Default)]
+struct State {
+    /// Connections that are idle.
+    connections: BTreeMap<Broker, Connection>,
+    topics: BTreeMap<Stream, (Instant, Arc<Topic>)>,
+    /// The broker of the configuration that is asked first.
+    first: usize,
+}
+
+/// A request as messages.
+struct Messages<'a> {
+    key: Vec<u8>,
+    instance: Vec<u8>,
+    mapping: Vec<u8>,
+    values: Vec<Cow<'a, [u8]>>,
+}
+
+impl<'a> KafkaClient<'a> {
+    /// A client without connections.
+    pub(crate) fn new(kafka: &'a Kafka) -> Self {
+        Self {
+            kafka,
+            tls: RefCell::new(TlsFiles::new(kafka.tls.clone(), None)),
+            login: kafka.sasl.as_ref().map(|sasl| RefCell::new(Login::new(sasl.directory.clone()))),
+            state: Mutex::default(),
+            stale: Cell::default(),
+        }
+    }
+
+    /// Reads files that have changed; other connections than those that are open have what they
+    /// hold. Returns what is wrong with them. Blocks.
+    pub(crate) fn poll_files(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.kafka.is_tls {
+            match self.tls.borrow_mut().poll() {
+                Ok(true) => self.forget_connections(),
+                Ok(false) => {}
+                Err(why) => problems.push(why),
+            }
+        }
+        problems.extend(self.login.as_ref().and_then(|login| login.borrow_mut().reload().err()));
+        problems
+    }
+
+    /// Makes the next request open a connection.
+    pub(crate) fn forget_connections(&self) {
+        self.stale.set(true);
+    }
+
+    /// True if there is a login.
+    pub(crate) fn has_login_files(&self) -> bool {
+        self.login.is_some()
+    }
+
+    /// Reads the login. True if it has changed. Blocks.
+    pub(crate) fn poll_login(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.borrow_mut().reload().unwrap_or(false))
+    }
+
+    /// A text without the password.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        self.login.as_ref().map_or_else(|| text.to_owned(), |login| login.borrow().mask(text))
+    }
+
+    /// Sends a request, and reads the answer.
+    ///
+    /// # Errors
+    /// If there is no answer within the timeout, or if the messages are too large.
+    pub(crate) async fn send(&self, request: &Request) -> Result<Answer, Failure> {
+        let unreadable = |why: String| Fault::protocol(format!("a request cannot be read: {why}"));
+        let plain = request
+            .encoding
+            .decompress(&request.body, MAX_REQUEST_BYTES)
+            .map_err(|error| unreadable(error.to_string()))?;
+        let messages = self.messages(&plain).map_err(|error| unreadable(error.to_string()))?;
+        let bytes: usize = messages.values.iter().map(|value| value.len()).sum();
+        if bytes > MAX_MESSAGE_BYTES {
+            let records = request.records;
+            return Err(Failure::TooLarge(format!(
+                "{records} records would be {bytes} bytes at once, and {MAX_MESSAGE_BYTES} are the most for Kafka"
+            )));
+        }
+        let limit = self.kafka.timeout;
+        match timeout(limit, self.exchange(request, &messages)).await {
+            Ok(Ok(answer) | Err(Refusal::Answer(answer))) => Ok(answer),
+            Ok(Err(Refusal::Fault(fault))) => Err(fault.into()),
+            Err(_) => {
+                self.forget_connections();
+                let text = format!("no answer within {} ms", limit.as_millis());
+                Err(Fault { code: "timeout", text }.into())
+            }
+        }
+    }
+
+    fn messages<'b>(&self, plain: &'b [u8]) -> Result<Messages<'b>, Malformed> {
+        let parts = Parts::read(plain)?;
+        let resource = json::content(parts.resource)?;
+        let version = Fields(json::content(parts.scope)?).filter_map(Result::ok).find(|(number, _)| *number == 2);
+        let values = match self.kafka.form {
+            MessageForm::OtlpProto => vec![Cow::Borrowed(plain)],
+            MessageForm::Json => json::objects(&parts)?.into_iter().map(Cow::Owned).collect(),
+        };
+        Ok(Messages {
+            key: text(resource, b"k8s.node.name").to_vec(),
+            instance: text(resource, b"service.instance.id").to_vec(),
+            mapping: version.and_then(|(_, value)| value.bytes()).unwrap_or_default().to_vec(),
+            values,
+        })
+    }
+
+    async fn exchange(&self, request: &Request, messages: &Messages<'_>) -> Result<Answer, Refusal> {
+        let mut state = self.state.lock().await;
+        if self.stale.take() {
+            *state = State { first: state.first, ..State::default() };
+        }
+        let topic = self.topic(&mut state, request.stream).await?;
+        // What has no key is kept together too.
+        let hashed = if messages.key.is_empty() { &messages.instance } else { &messages.key };
+        let number = partition(hashed, topic.leaders.len());
+        let Some(Some(leader)) = topic.leaders.get(number) else {
+            state.topics.remove(&request.stream);
+            let name = self.kafka.topic(request.stream);
+            let says = format!("partition {number} of {name}");
+            return Ok(errors::answer(LEADER_NOT_AVAILABLE, &says));
+        };
+        let body = self.body(request, messages, number)?;
+        let outcome = self.call(&mut state, leader, PRODUCE, &body).await;
+        let read = outcome.and_then(|answer| read_produce(&answer).map_err(Refusal::from));
+        let (error, throttled) = match read {
+            Ok(read) => read,
+            Err(refusal) => {
+                // The partition may have another leader by now.
+                state.topics.remove(&request.stream);
+                return Err(refusal);
+            }
+        };
+        if error != 0 {
+            state.topics.remove(&request.stream);
+        }
+        let says = if error == 0 { String::new() } else { format!("topic {}", self.kafka.topic(request.stream)) };
+        Ok(errors::throttled(errors::answer(error, &says), throttled))
+    }
+
+    fn body(&self, request: &Request, messages: &Messages<'_>, number: usize) -> Result<Vec<u8>, Fault> {
+        let headers = [("webb-instance", &messages.instance[..]), ("webb-mapping", &messages.mapping[..])];
+        let time_ms = i64::try_from(unix_ns() / 1_000_000).unwrap_or(i64::MAX);
+        let common = Common { key: &messages.key, headers: &headers, time_ms };
+        let compressed = |encoding| batch(messages.values.iter().map(|value| &value[..]), common, encoding);
+        // Plain bytes need no compressor, for which there may be no memory.
+        let batch = compressed(request.encoding)
+            .or_else(|_| compressed(Encoding::None))
+            .map_err(|error| Fault::protocol(format!("a batch cannot be made: {error}")))?;
+        let timeout_ms = i32::try_from(self.kafka.timeout.as_millis()).unwrap_or(i32::MAX);
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        Ok(produce(self.kafka.topic(request.stream), number, &batch, timeout_ms))
+    }
+
+    /// The topic of a stream, asked for unless it is known.
+    async fn topic(&self, state: &mut State, stream: Stream) -> Result<Arc<Topic>, Refusal> {
+        if let Some((read_at, topic)) = state.topics.get(&stream)
+            && read_at.elapsed() < TOPIC_AGE
+        {
+            return Ok(Arc::clone(topic));
+        }
+        let name = self.kafka.topic(stream);
+        let body = metadata(name);
+        let count = self.kafka.brokers.len();
+        let limit = (self.kafka.timeout / u32::try_from(count).unwrap_or(1)).max(MIN_ATTEMPT);
+        let mut faults = Vec::new();
+        for _ in 0..count {
+            let Some(broker) = self.kafka.brokers.get(state.first % count) else { break };
+            let attempt = timeout(limit, self.call(state, broker, METADATA, &body)).await;
+            let fault = match attempt {
+                Ok(Ok(answer)) => {
+                    let topic = Arc::new(read_metadata(&answer)?);
+                    if topic.error != 0 {
+                        return Err(Refusal::Answer(errors::answer(topic.error, &format!("topic {name}"))));
+                    }
+                    if topic.leaders.is_empty() {
+                        return Err(Refusal::Answer(errors::answer(LEADER_NOT_AVAILABLE, &format!("topic {name}"))));
+                    }
+                    state.topics.insert(stream, (Instant::now(), Arc::clone(&topic)));
+                    return Ok(topic);
+                }
+                Ok(Err(Refusal::Fault(fault))) => fault,
+                Ok(Err(answer)) => return Err(answer),
+                Err(_) => {
+                    let text =
+                        format!("{}:{} does not answer within {} ms", broker.host, broker.port, limit.as_millis());
+                    Fault { code: "timeout", text }
+                }
+            };
+            state.first = (state.first + 1) % count;
+            faults.push(fault);
+        }
+        let code = faults.first().map_or("connection", |fault| fault.code);
+        let text = faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>().join("; ");
+        Err(Fault { code, text }.into())
+    }
+
+    /// Makes a call to a broker. A connection that was idle may have been ended by the broker: then
+    /// there is a second attempt on a new one.
+    async fn call(
+        &self,
+        state: &mut State,
+        broker: &Broker,
+        call: messages::Call,
+        body: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        // What is not put back, is closed.
+        let idle = state.connections.remove(broker).filter(Connection::is_fresh);
+        if let Some(mut connection) = idle
+            && let Ok(answer) = connection.call(call, body).await
+        {
+            state.connections.insert(broker.clone(), connection);
+            return Ok(answer);
+        }
+        let mut connection = Connection::open(self.kafka, broker, &self.tls, self.login.as_ref()).await?;
+        let answer = connection.call(call, body).await?;
+        state.connections.insert(broker.clone(), connection);
+        Ok(answer)
+    }
+}
+
+/// The string that a resource has for a key; empty without one.
+fn text<'a>(resource: &'a [u8], key: &[u8]) -> &'a [u8] {
+    let bytes = |fields: &'a [u8], wanted: u64| {
+        Fields(fields).filter_map(Result::ok).find(|(number, _)| *number == wanted).and_then(|(_, value)| value.bytes())
+    };
+    let mut attributes = Fields(resource).filter_map(Result::ok).filter_map(|(number, value)| match (number, value) {
+        (1, Value::Bytes(attribute)) => Some(attribute),
+        _ => None,
+    });
+    let found = attributes.find(|attribute| bytes(attribute, 1) == Some(key));
+    found.and_then(|attribute| bytes(bytes(attribute, 2)?, 1)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Brokers are hosts with ports.
+    #[test]
+    fn brokers_are_read() {
+        for (text, host, port) in [("a.b:9092", "a.b", 9092), ("10.0.0.1:1", "10.0.0.1", 1), ("[::1]:9", "::1", 9)] {
+            assert_eq!(broker(text), Some(Broker { host: host.to_owned(), port }), "{text}");
+        }
+        for text in ["", "a", "a:", ":1", "a:0", "a:65536", "::1:9", "http://a:1", "u@a:1", "a b:1", "[a]:1", "[]:1"] {
+            assert_eq!(broker(text), None, "{text}");
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut OutputConfig, &mut KafkaConfig)) -> Result<(), String> {
+        let mut config = OutputConfig::kafka_named("main");
+        let mut kafka = config.kafka.take().unwrap();
+        kafka.brokers = vec!["kafka-0.kafka:9093".to_owned()];
+        kafka.tls = true;
+        change(&mut config, &mut kafka);
+        config.kafka = Some(kafka);
+        config.check(&crate::Environment::default()).map_err(|error| error.to_string())
+    }
+
+    /// Each field that cannot be used is named with what was expected.
+    #[test]
+    fn configurations_are_checked() {
+        assert_eq!(check(|_, _| {}), Ok(()));
+        assert_eq!(check(|config, kafka| (config.insecure, kafka.tls) = (true, false)), Ok(()));
+        let local = vec!["127.0.0.1:9092".to_owned(), "localhost:9092".to_owned()];
+        assert_eq!(check(|_, kafka| (kafka.tls, kafka.brokers) = (false, local)), Ok(()));
+        for (why, expected) in [
+            (check(|_, kafka| kafka.brokers.clear()), "brokers: expected 1 to 16 brokers, each `host:port`"),
+            (check(|_, kafka| kafka.brokers.push("kafka".to_owned())), "brokers: expected 1 to 16 brokers"),
+            (check(|_, kafka| kafka.topics[1] = "a b".to_owned()), "topics: expected 1 to 249 letters"),
+            (check(|_, kafka| kafka.topics[0] = "..".to_owned()), "topics: expected 1 to 249 letters"),
+            (check(|_, kafka| kafka.tls = false), "tls: expected `tls: {}`, or `insecure: true`"),
+            (check(|config, _| config.batch.max_bytes = 1 << 20), "batch.max_bytes: expected at most 900000B"),
+            (check(|config, _| config.in_flight = 2), "in_flight: expected 1"),
+            (
+                check(|_, kafka| {
+                    let mechanism = crate::Mechanism::Plain;
+                    kafka.sasl = Some(SaslConfig { mechanism, directory: "user:pass".into() });
+                }),
+                "sasl.directory: expected the absolute path of a directory with the files",
+            ),
+        ] {
+            let why = why.unwrap_err();
+            assert!(why.starts_with(expected) && !why.contains("user:pass"), "{why}");
+        }
+    }
+}

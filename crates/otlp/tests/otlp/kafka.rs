@@ -1,0 +1,274 @@
+//! Requests to a broker of Kafka, which misbehaves.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use prost::Message as _;
+use webb_otlp::{Encoding, Loss, Mechanism, MessageForm, Output, OutputConfig, RetryConfig, SaslConfig, Stream};
+
+use crate::broker::{Broker, Message, silent};
+use crate::common::{Running, output, request, sized, sorted, spool, wait_for};
+use crate::receiver;
+
+/// An output to a broker, with short waits.
+fn config(ports: &[u16]) -> OutputConfig {
+    let mut config = OutputConfig::kafka_named("events");
+    config.retry = RetryConfig { min: Duration::from_millis(1), max: Duration::from_millis(50) };
+    if let Some(kafka) = &mut config.kafka {
+        kafka.brokers = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    }
+    config
+}
+
+fn with_login(port: u16, mechanism: Mechanism, directory: &std::path::Path) -> OutputConfig {
+    let mut config = config(&[port]);
+    if let Some(kafka) = &mut config.kafka {
+        kafka.sasl = Some(SaslConfig { mechanism, directory: directory.to_owned() });
+    }
+    config
+}
+
+/// The numbers of a message's records.
+fn numbers(message: &Message) -> Vec<i64> {
+    let request = ExportLogsServiceRequest::decode(&message.value[..]).unwrap();
+    let scopes = request.resource_logs.iter().flat_map(|logs| &logs.scope_logs);
+    scopes.flat_map(|scope| &scope.log_records).map(receiver::number).collect()
+}
+
+fn all_numbers(broker: &Broker) -> Vec<i64> {
+    sorted(broker.rules().messages.iter().flat_map(numbers).collect())
+}
+
+/// Requests become messages of their stream's topic, in their order, with key and headers, whatever
+/// the compression.
+#[test]
+fn requests_become_messages() {
+    for (encoding, attribute) in [(Encoding::None, 0), (Encoding::Gzip, 1), (Encoding::Zstd, 4)] {
+        let broker = Broker::start(0);
+        let running = Running::start(output(config(&[broker.port])));
+        running.offer((0..20).map(|part| request(Stream::Rollups, encoding, part * 10..part * 10 + 10)));
+        running.offer([request(Stream::Flows, encoding, 200..300)]);
+        let ledger = running.settled();
+        assert_eq!((ledger.offered, ledger.delivered), (300, 300));
+        let rules = broker.rules();
+        assert_eq!(rules.compressions, [attribute; 21]);
+        // As Kafka's own clients choose it for the name.
+        let place = rules.messages[0].partition;
+        for message in &rules.messages {
+            let headers = [("webb-instance", "instance-1"), ("webb-mapping", "1")];
+            assert_eq!(message.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            assert_eq!((&message.key[..], message.partition), (&b"node-1"[..], place));
+        }
+        let of = |topic: &str| -> Vec<i64> {
+            rules.messages.iter().filter(|message| message.topic == topic).flat_map(numbers).collect()
+        };
+        assert_eq!(of("webb.rollups"), (0..200).collect::<Vec<_>>(), "{encoding:?}");
+        assert_eq!(of("webb.flows"), (200..300).collect::<Vec<_>>());
+        let figures = running.output.figures();
+        assert_eq!(figures.requests(), [("OK".to_owned(), 21)]);
+        drop(rules);
+    }
+}
+
+/// With JSON each record is a message of its own.
+#[test]
+fn records_become_objects() {
+    let broker = Broker::start(0);
+    let mut config = config(&[broker.port]);
+    if let Some(kafka) = &mut config.kafka {
+        kafka.form = MessageForm::Json;
+    }
+    let running = Running::start(output(config));
+    running.offer([request(Stream::Flows, Encoding::Zstd, 0..50)]);
+    assert_eq!(running.settled().delivered, 50);
+    let rules = broker.rules();
+    for (number, message) in rules.messages.iter().enumerate() {
+        let object: serde_json::Value = serde_json::from_slice(&message.value).unwrap();
+        assert_eq!((&object["number"], &object["k8s.node.name"]), (&number.into(), &"node-1".into()));
+        assert_eq!(object["time_unix_nano"], 1_700_000_000_000_000_000_u64);
+    }
+    assert_eq!(rules.messages.len(), 50);
+}
+
+/// Errors that pass are waited out, those of a topic that is not there yet among them; those that do
+/// not pass cost the request, and are named.
+#[test]
+fn errors_are_waited_out_or_final() {
+    let broker = Broker::start(0);
+    let running = Running::start(output(config(&[broker.port])));
+    {
+        let mut rules = broker.rules();
+        rules.metadata_errors.extend([3, 5, 3]);
+        rules.produce_errors.extend([6, 7, 19, 3]);
+    }
+    running.offer([request(Stream::Flows, Encoding::Zstd, 0..10)]);
+    let ledger = running.settled();
+    assert_eq!(ledger.delivered, 10);
+    assert_eq!(all_numbers(&broker), (0..10).collect::<Vec<_>>());
+    let problems = running.owner.problems.lock().unwrap().join("\n");
+    assert!(problems.contains("UNKNOWN_TOPIC_OR_PARTITION: topic webb.flows; create the topic"), "{problems}");
+
+    broker.rules().produce_errors.extend([29, 4711, -1, -1, -1]);
+    for number in 0..4 {
+        running.offer([request(Stream::Flows, Encoding::Zstd, number..number + 1)]);
+        running.settled();
+    }
+    let ledger = running.output.figures().ledger(Stream::Flows);
+    assert_eq!((ledger.dropped(Loss::Refused), ledger.delivered), (3, 11));
+    let problems = running.owner.problems.lock().unwrap().join("\n");
+    assert!(problems.contains("TOPIC_AUTHORIZATION_FAILED: topic webb.flows; allow the user to Write"), "{problems}");
+    let codes = running.output.figures().requests();
+    assert!(codes.contains(&("KAFKA_4711".to_owned(), 1)), "{codes:?}");
+}
+
+/// A request that is too large for the broker, or for Kafka, is halved; a record that is too large
+/// alone is lost; an encoding that a topic does not take is not sent again.
+#[test]
+fn what_is_too_large_is_halved() {
+    let broker = Broker::start(0);
+    let running = Running::start(output(config(&[broker.port])));
+    // Of two million bytes, which no message has.
+    running.offer([sized(Stream::Flows, Encoding::Zstd, 0..1000, 2000)]);
+    assert_eq!(running.settled().delivered, 1000);
+    assert!(broker.rules().messages.iter().all(|message| message.value.len() <= webb_otlp::MAX_MESSAGE_BYTES));
+    assert_eq!(broker.rules().messages.len(), 4);
+    assert_eq!(running.output.figures().requests(), [("OK".to_owned(), 4)]);
+    broker.rules().max_bytes = Some(20_000);
+    running.offer([sized(Stream::Flows, Encoding::Zstd, 1000..1100, 2000)]);
+    assert_eq!(running.settled().delivered, 1100);
+    assert_eq!(all_numbers(&broker), (0..1100).collect::<Vec<_>>());
+    broker.rules().max_bytes = Some(1000);
+    running.offer([sized(Stream::Flows, Encoding::Zstd, 0..1, 3000)]);
+    let ledger = running.settled();
+    assert_eq!(ledger.dropped(Loss::TooLarge), 1, "{ledger:?}");
+    broker.rules().max_bytes = None;
+
+    broker.rules().produce_errors.push_back(76);
+    running.offer([request(Stream::Flows, Encoding::Zstd, 0..1)]);
+    assert_eq!(running.settled().delivered, 1101);
+    assert_eq!(running.output.limits().0, Encoding::Gzip);
+    assert_eq!(broker.rules().compressions.last(), Some(&1));
+}
+
+/// A broker that goes away, with an answer that is lost, and comes back on its port: every record
+/// arrives, and what a directory held meanwhile does so in its order.
+#[test]
+fn an_outage_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Broker::start(0);
+    let port = broker.port;
+    let running = Running::start(output(OutputConfig { spool: Some(spool(directory.path())), ..config(&[port]) }));
+    running.offer([request(Stream::Rollups, Encoding::Zstd, 0..10)]);
+    running.settled();
+    // A connection that was idle is tried again at once, on a new one; then the wait begins.
+    broker.rules().hang_ups = 2;
+    running.offer([request(Stream::Rollups, Encoding::Zstd, 10..20)]);
+    running.settled();
+    let taken = all_numbers(&broker);
+    assert_eq!(taken.iter().filter(|number| **number == 10).count(), 3, "sent again without an answer");
+    drop(broker);
+    running.offer((2..30).map(|part| request(Stream::Rollups, Encoding::Zstd, part * 10..part * 10 + 10)));
+    running.has_problem("cannot connect to 127.0.0.1");
+    let broker = Broker::start(port);
+    let ledger = running.settled();
+    assert_eq!((ledger.offered, ledger.delivered), (300, 300));
+    let arrived: Vec<i64> = broker.rules().messages.iter().flat_map(numbers).collect();
+    assert_eq!(arrived, (20..300).collect::<Vec<_>>());
+    wait_for("no problem", || match running.output.figures().problem() {
+        problem if problem.is_empty() => Ok(()),
+        problem => Err(problem),
+    });
+}
+
+/// A broker of several that is dead or says nothing costs a moment, not the output; without any the
+/// queue drops what it has no room for, and offering does not wait.
+#[test]
+fn other_brokers_are_asked() {
+    let (dead, broker) = (Broker::start(0).port, Broker::start(0));
+    let ports = [silent().unwrap(), dead, broker.port];
+    let running = Running::start(output(OutputConfig { timeout: Some(Duration::from_secs(4)), ..config(&ports) }));
+    running.offer([request(Stream::Flows, Encoding::Zstd, 0..10)]);
+    assert_eq!(running.settled().delivered, 10);
+    drop(running);
+
+    let nothing = OutputConfig { queue_bytes: 1 << 20, ..config(&[dead]) };
+    let running = Running::start(output(nothing));
+    let started = Instant::now();
+    running.offer((0..40).map(|part| sized(Stream::Flows, Encoding::None, part * 20..part * 20 + 20, 2000)));
+    let (took, ledger) = (started.elapsed(), running.output.figures().ledger(Stream::Flows));
+    assert!(took < Duration::from_secs(20) && ledger.dropped(Loss::QueueFull) > 0, "{took:?}, {ledger:?}");
+    running.has_problem("cannot connect to 127.0.0.1");
+}
+
+/// Each mechanism logs in. A password that is wrong is waited out until its file changes, and is in
+/// no text; a login that ends is done again.
+#[test]
+fn logins_are_done_and_followed() {
+    for (mechanism, name) in [(Mechanism::Plain, "PLAIN"), (Mechanism::ScramSha256, "SCRAM-SHA-256")] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("username"), "webb\n").unwrap();
+        fs::write(directory.path().join("password"), "not-the-secret\n").unwrap();
+        let broker = Broker::start(0);
+        broker.rules().login = Some((name, "webb", "correct-secret".to_owned()));
+        let running = Running::start(output(with_login(broker.port, mechanism, directory.path())));
+        running.offer([request(Stream::Flows, Encoding::Zstd, 0..10)]);
+        running.has_problem("SASL_AUTHENTICATION_FAILED: no user webb with this password; see to the files");
+        assert_eq!(running.ledger().waiting, 10);
+        fs::write(directory.path().join("password"), "correct-secret\n").unwrap();
+        assert_eq!(running.settled().delivered, 10);
+        let problems = running.owner.problems.lock().unwrap().join("\n");
+        assert!(!problems.contains("-secret"), "{problems}");
+
+        broker.rules().lifetime_ms = 1;
+        for connection in broker.rules().connections.drain(..) {
+            let _may_have_ended = connection.shutdown(std::net::Shutdown::Both);
+        }
+        let logins = broker.rules().logins;
+        for number in 0..3 {
+            running.offer([request(Stream::Flows, Encoding::Zstd, number..number + 1)]);
+            running.settled();
+        }
+        assert_eq!(broker.rules().logins, logins + 3);
+    }
+}
+
+/// What stands in the way of a login is named.
+#[test]
+fn logins_that_cannot_be_done_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Broker::start(0);
+    broker.rules().login = Some(("PLAIN", "webb", "secret".to_owned()));
+    let once = |output: Output| output.send_once(&request(Stream::Rollups, Encoding::Zstd, 0..1)).unwrap_err();
+    let login = |mechanism| output(with_login(broker.port, mechanism, directory.path()));
+    assert!(once(login(Mechanism::Plain)).contains("username cannot be used"));
+    fs::write(directory.path().join("username"), "webb").unwrap();
+    fs::write(directory.path().join("password"), "secret").unwrap();
+    let why = once(login(Mechanism::ScramSha512));
+    assert!(why.contains("UNSUPPORTED_SASL_MECHANISM: the broker has PLAIN; see to `sasl.mechanism`"), "{why}");
+    let why = once(output(config(&[broker.port])));
+    assert!(why.contains("it has ended the connection; if it never works") && why.contains("`sasl`"), "{why}");
+    broker.rules().login = None;
+    let why = once(login(Mechanism::Plain));
+    assert!(why.contains("ILLEGAL_SASL_STATE"), "{why}");
+    let answer = output(config(&[broker.port])).send_once(&request(Stream::Rollups, Encoding::Zstd, 0..1));
+    assert_eq!(answer, Ok(format!("kafka://127.0.0.1:{} answers OK", broker.port)));
+}
+
+/// A port that speaks something else is said to.
+#[test]
+fn other_protocols_are_named() {
+    let http = receiver::Receiver::http();
+    let port = http.url().rsplit(':').next().unwrap().parse().unwrap();
+    let once = |config| output(config).send_once(&request(Stream::Rollups, Encoding::Zstd, 0..1)).unwrap_err();
+    let why = once(config(&[port]));
+    assert!(why.contains("is the port a broker's?") || why.contains("ended the connection"), "{why}");
+    let broker = Broker::start(0);
+    let mut with_tls = config(&[broker.port]);
+    if let Some(kafka) = &mut with_tls.kafka {
+        kafka.tls = true;
+    }
+    with_tls.timeout = Some(Duration::from_secs(2));
+    let why = once(with_tls);
+    assert!(why.starts_with(&format!("no delivery to kafka://127.0.0.1:{}", broker.port)), "{why}");
+}
