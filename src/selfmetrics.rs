@@ -417,7 +417,7 @@ defs! {
     OUTPUT_LAST_SUCCESS: gauge "webb_output_last_success_timestamp_seconds" ["output"]
         "Time at which a receiver last took a request, in seconds since 1970; 0 is never";
     OUTPUT_REQUESTS: counter "webb_output_requests_total" ["output", "code"]
-        "Requests by answer: a status of gRPC or HTTP, or connection, timeout or protocol where there was none";
+        "Requests by answer: a status of gRPC or HTTP, an error of Kafka, or connection, timeout or protocol without any";
     OUTPUT_REQUEST_SECONDS: histogram "webb_output_request_seconds" ["output", "outcome"]
         "Seconds from a request to its answer, by outcome: success or failure";
     OUTPUTS_CONFIG_RELOADS: counter "webb_outputs_config_reloads_total" ["outcome"]

@@ -159,6 +159,7 @@ impl Needs {
         for output in found.outputs {
             self.followed.extend(output.config.tls_files(&environment));
             self.fixed.extend(output.config.headers_directory);
+            self.fixed.extend(output.config.kafka.and_then(|kafka| kafka.sasl).map(|sasl| sasl.directory));
             self.logs.extend(output.config.spool.map(|spool| spool.directory));
         }
     }

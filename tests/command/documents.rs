@@ -157,7 +157,8 @@ fn samples_of_the_configuration_are_valid() {
             let read = dynamic::read(file);
             assert!(read.is_ok(), "{}: {:?}", block.place, read.err());
             metrics += 1;
-        } else if !top.is_empty() && top.iter().all(|key| ["rollups", "flows", "otlp"].contains(&key.as_str())) {
+        } else if !top.is_empty() && top.iter().all(|key| ["rollups", "flows", "otlp", "kafka"].contains(&key.as_str()))
+        {
             let read = exports::read_outputs(file, &webb_otlp::Environment::default());
             assert!(read.is_ok(), "{}: {}", block.place, read.unwrap_err());
             outputs += 1;

@@ -109,12 +109,14 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- if and $v.prometheus.enabled $v.webb.besideCilium }}prometheus.enabled serves Cilium's agent metrics, and with webb.besideCilium Cilium's agent serves them: each sum over both would count twice; set prometheus.enabled to false for webb{{ "\n" }}{{- end -}}
 {{- if and $v.prometheus.enabled $v.webb.agentMetrics.allMaps (ne (int $v.webb.runAsUser) 0) }}webb.agentMetrics.allMaps needs webb.runAsUser 0: SYS_ADMIN, by which other programs' maps are seen, is no file capability of the binary{{ "\n" }}{{- end -}}
 {{- with $v.webb.outputs -}}
-{{- if and (not .otlp) (or .rollups .flows.enabled .secrets .spoolDirectory) }}webb.outputs changes nothing without webb.outputs.otlp{{ "\n" }}{{- end -}}
+{{- if and (not .otlp) (not .kafka) (or .rollups .flows.enabled .secrets .spoolDirectory) }}webb.outputs changes nothing without webb.outputs.otlp or webb.outputs.kafka{{ "\n" }}{{- end -}}
 {{- if and (not .flows.enabled) .flows.settings }}webb.outputs.flows.settings changes nothing without webb.outputs.flows.enabled{{ "\n" }}{{- end -}}
 {{- $spool := .spoolDirectory | trimSuffix "/" -}}
-{{- range .otlp -}}
+{{- range $kind, $list := dict "otlp" .otlp "kafka" .kafka -}}
+{{- range $list -}}
 {{- $directory := dig "spool" "directory" "" . -}}
-{{- if and $directory (or (not $spool) (ne ($directory | trimSuffix "/") $spool)) }}webb.outputs.otlp has {{ .name }}, whose spool.directory is {{ $directory }}; it must be webb.outputs.spoolDirectory{{ "\n" }}{{- end -}}
+{{- if and $directory (or (not $spool) (ne ($directory | trimSuffix "/") $spool)) }}webb.outputs.{{ $kind }} has {{ .name }}, whose spool.directory is {{ $directory }}; it must be webb.outputs.spoolDirectory{{ "\n" }}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $clusters := list -}}

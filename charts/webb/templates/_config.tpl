@@ -37,7 +37,7 @@ zones:
   cidrs: {{ $v.webb.zones.cidrs | toJson }}
   overhead: {{ int $v.webb.zones.overhead }}
 {{- end }}
-{{- if $v.webb.outputs.otlp }}
+{{- if or $v.webb.outputs.otlp $v.webb.outputs.kafka }}
 outputs_config: /etc/webb/outputs-config/outputs.yaml
 {{- end }}
 {{- if $v.webb.handover }}

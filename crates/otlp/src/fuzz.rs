@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use crate::answer::Answer;
 use crate::encoding::Encoding;
+use crate::kafka;
 use crate::request::{Request, Stream};
 
-/// Reads any bytes as an answer: that of gRPC with its status in the first byte, or of HTTP. Its
-/// text is short and on one line.
+/// Reads any bytes as an answer: that of gRPC with its status in the first byte, of HTTP, or of a
+/// broker of Kafka. Its text is short and on one line.
 ///
 /// # Panics
 /// If it is not.
@@ -15,7 +16,10 @@ pub fn fuzz_answer(bytes: &[u8]) {
     let Some(([kind, status], rest)) = bytes.split_first_chunk() else { return };
     let (head, body) = rest.split_at(rest.len() / 2);
     let text = std::str::from_utf8(head).ok();
-    let answer = match kind % 4 {
+    if kind % 5 == 4 {
+        return kafka::fuzz_answer(rest);
+    }
+    let answer = match kind % 5 {
         0 => Answer::grpc(u32::from(*status), head, Some(body), &[]),
         1 => Answer::grpc(0, head, None, body),
         2 => Answer::not_grpc(u16::from(*status) * 4, rest),
@@ -52,6 +56,7 @@ pub fn fuzz_spool_file(bytes: &[u8]) {
         Err(error) => assert!(records == 0, "{error}"),
     }
     let _any_name = request.event_name();
+    kafka::fuzz_objects(encoding, body);
 }
 
 #[cfg(test)]

@@ -386,6 +386,27 @@ fn text<'a>(resource: &'a [u8], key: &[u8]) -> &'a [u8] {
     found.and_then(|attribute| bytes(bytes(attribute, 2)?, 1)).unwrap_or_default()
 }
 
+/// Reads any bytes as each answer of a broker.
+pub(crate) fn fuzz_answer(bytes: &[u8]) {
+    let _any = read_metadata(bytes);
+    let _any = read_produce(bytes);
+    let _any = messages::read_sasl_handshake(bytes);
+    let _any = messages::read_sasl_authenticate(bytes);
+}
+
+/// Makes objects of a request, which are JSON.
+///
+/// # Panics
+/// If one is not.
+pub(crate) fn fuzz_objects(encoding: Encoding, body: &[u8]) {
+    let Ok(plain) = encoding.decompress(body, MAX_REQUEST_BYTES) else { return };
+    let Ok(objects) = Parts::read(&plain).and_then(|parts| json::objects(&parts)) else { return };
+    for object in objects {
+        let is_json = serde_json::from_slice::<serde_json::Value>(&object).is_ok();
+        assert!(is_json, "{}", String::from_utf8_lossy(&object));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
