@@ -30,7 +30,14 @@ pub(crate) fn of_broker_tls(error: &(dyn Error + 'static)) -> &'static str {
         Some(rustls::Error::InvalidMessage(_)) => {
             "; the port does not speak TLS: use the brokers' port for TLS, or leave `tls` out"
         }
-        _ => of_tls(error),
+        Some(_) => of_tls(error),
+        None => match error.downcast_ref().map(io::Error::kind) {
+            // As a broker does that reads a request.
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
+                "; the port may not speak TLS: use the brokers' port for TLS, or leave `tls` out"
+            }
+            _ => "",
+        },
     }
 }
 

@@ -32,8 +32,8 @@ const MAX_ANSWER: i32 = 4 << 20;
 const CLIENT_ID: &str = "webb";
 
 /// What a broker may want where it ends a connection at once.
-const AT_ONCE: &str = "; if it never works: the port may want TLS (`tls: {}`) or a login (`sasl`), or the broker may \
-                       be older than Kafka 2.1";
+const AT_ONCE: &str = "; if it never works: the port may want TLS (`tls: {}`), or a login (`sasl`) or none, or the \
+                       broker may be older than Kafka 2.1";
 
 /// Why there is no answer to a request, or no other than this one.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A broker of Kafka that misbehaves on command.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::{digest, hmac, pbkdf2};
+use rustls::{ServerConnection, StreamOwned};
 
 /// A thread of a test.
 fn spawn(body: impl FnOnce() + Send + 'static) {
@@ -58,6 +59,12 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker on a port, which may be zero.
     pub(crate) fn start(port: u16) -> Self {
+        Self::start_with(port, None)
+    }
+
+    /// The same, with TLS.
+    pub(crate) fn start_with(port: u16, tls: Option<rustls::ServerConfig>) -> Self {
+        let tls = tls.map(Arc::new);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let rules = Arc::new(Mutex::new(Rules { partitions: 3, ..Rules::default() }));
@@ -71,7 +78,17 @@ impl Broker {
                 }
                 held.connections.push(stream.try_clone().unwrap());
                 drop(held);
-                spawn(move || serve(stream, port, &rules));
+                let tls = tls.clone();
+                spawn(move || {
+                    // The list of connections holds it open.
+                    let raw = stream.try_clone().unwrap();
+                    if let Some(tls) = tls {
+                        serve(StreamOwned::new(ServerConnection::new(tls).unwrap(), stream), port, &rules);
+                    } else {
+                        serve(stream, port, &rules);
+                    }
+                    let _may_have_ended = raw.shutdown(Shutdown::Both);
+                });
             }
         });
         Self { port, rules }
@@ -147,11 +164,15 @@ fn numbers(out: &mut Vec<u8>, numbers: &[i32]) {
     }
 }
 
-fn serve(mut stream: TcpStream, port: u16, rules: &Mutex<Rules>) {
+fn serve(mut stream: impl io::Read + io::Write, port: u16, rules: &Mutex<Rules>) {
     let (mut is_known, mut scram) = (rules.lock().unwrap().login.is_none(), None);
     loop {
         let mut length = [0; 4];
         if stream.read_exact(&mut length).is_err() {
+            return;
+        }
+        // The first bytes of TLS are the length of a large request.
+        if length[0] != 0 {
             return;
         }
         let mut request = vec![0; u32::from_be_bytes(length) as usize];
@@ -172,10 +193,7 @@ fn serve(mut stream: TcpStream, port: u16, rules: &Mutex<Rules>) {
             other => panic!("{other:?}"),
         };
         drop(rules);
-        let Some(answer) = answer else {
-            let _may_have_ended = stream.shutdown(Shutdown::Both);
-            return;
-        };
+        let Some(answer) = answer else { return };
         let mut whole = Vec::new();
         numbers(&mut whole, &[i32::try_from(answer.len() + 4).unwrap(), correlation]);
         whole.extend(answer);

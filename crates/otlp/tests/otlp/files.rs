@@ -15,13 +15,13 @@ use crate::common::{Running, config, output, request};
 use crate::receiver::Receiver;
 
 /// An authority.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    certificate: String,
+    pub(crate) certificate: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -43,7 +43,7 @@ impl Authority {
     }
 
     /// A server of that name, which asks for certificates of its own authority if `mutual`.
-    fn server(&self, name: &str, mutual: bool, grpc: bool) -> rustls::ServerConfig {
+    pub(crate) fn server(&self, name: &str, mutual: bool, grpc: bool) -> rustls::ServerConfig {
         self.server_with(self.issue(name), mutual, grpc)
     }
 

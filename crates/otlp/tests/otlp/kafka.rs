@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message as _;
-use webb_otlp::{Encoding, Loss, Mechanism, MessageForm, Output, OutputConfig, RetryConfig, SaslConfig, Stream};
+use webb_otlp::{
+    Encoding, Loss, Mechanism, MessageForm, Output, OutputConfig, RetryConfig, SaslConfig, Stream, TlsConfig,
+};
 
 use crate::broker::{Broker, Message, silent};
 use crate::common::{Running, output, request, sized, sorted, spool, wait_for};
+use crate::files::Authority;
 use crate::receiver;
 
 /// An output to a broker, with short waits.
@@ -255,6 +258,36 @@ fn logins_that_cannot_be_done_are_named() {
     assert_eq!(answer, Ok(format!("kafka://127.0.0.1:{} answers OK", broker.port)));
 }
 
+/// A login is done over TLS to a broker whose certificate is that of the file's authority; without
+/// the file, or with another name, the remedy is named.
+#[test]
+fn brokers_are_reached_by_tls() {
+    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    for (file, content) in [("username", "webb"), ("password", "secret"), ("ca.crt", &authority.certificate)] {
+        fs::write(directory.path().join(file), content).unwrap();
+    }
+    let broker = Broker::start_with(0, Some(authority.server("kafka.example", false, true)));
+    broker.rules().login = Some(("SCRAM-SHA-256", "webb", "secret".to_owned()));
+    let with = |ca_file, name: Option<&str>| {
+        let mut config = with_login(broker.port, Mechanism::ScramSha256, directory.path());
+        config.tls = TlsConfig { ca_file, server_name: name.map(str::to_owned), ..TlsConfig::default() };
+        if let Some(kafka) = &mut config.kafka {
+            kafka.tls = true;
+        }
+        output(config)
+    };
+    let one = || request(Stream::Rollups, Encoding::Zstd, 0..1);
+    let why = with(None, Some("kafka.example")).send_once(&one()).unwrap_err();
+    assert!(why.contains("set `tls.ca_file` to the certificate of the authority"), "{why}");
+    let ca = Some(directory.path().join("ca.crt"));
+    let why = with(ca.clone(), None).send_once(&one()).unwrap_err();
+    assert!(why.contains("or set `tls.server_name` to one"), "{why}");
+    let running = Running::start(with(ca, Some("kafka.example")));
+    running.offer([request(Stream::Rollups, Encoding::Zstd, 0..10)]);
+    assert_eq!(running.settled().delivered, 10);
+    assert_eq!((all_numbers(&broker), broker.rules().logins), ((0..10).collect(), 1));
+}
+
 /// A port that speaks something else is said to.
 #[test]
 fn other_protocols_are_named() {
@@ -268,7 +301,9 @@ fn other_protocols_are_named() {
     if let Some(kafka) = &mut with_tls.kafka {
         kafka.tls = true;
     }
-    with_tls.timeout = Some(Duration::from_secs(2));
     let why = once(with_tls);
-    assert!(why.starts_with(&format!("no delivery to kafka://127.0.0.1:{}", broker.port)), "{why}");
+    assert!(why.contains("the port may not speak TLS"), "{why}");
+    let with_tls = Broker::start_with(0, Some(Authority::new().server("127.0.0.1", false, true)));
+    let why = once(config(&[with_tls.port]));
+    assert!(why.contains("the port may want TLS (`tls: {}`)"), "{why}");
 }
