@@ -247,9 +247,13 @@ impl DeferredFlows {
     }
 
     fn again(&mut self, mut waiting: Waiting, room: &mut Batch, now: Instant) {
+        let unresolved = waiting.flow;
         let found = lookup(&mut waiting.flow, &room.index, &self.table);
         if found.may_resolve_later && !self.is_over(&waiting, now) {
             self.waiting.push_back(waiting);
+            return;
+        }
+        if self.waits_for_backend(unresolved, &waiting.flow, waiting.why, found.backend, &room.index) {
             return;
         }
         match found.outcome {

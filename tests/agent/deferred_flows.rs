@@ -800,6 +800,31 @@ fn a_relay_is_asked_for_names() {
     pipeline.finish();
 }
 
+/// A translation that arrives late tells who is behind the Service: the relay is asked for the name
+/// then, and the flow waits for it.
+#[test]
+fn a_late_backend_is_asked_for() {
+    let (asks, mut asked) = asks();
+    let pipeline = pipeline_asking(true, Asked::No, Some(asks));
+    pipeline.at(100);
+    let behind = "10.0.3.7";
+    pipeline.send([at(100, leaves((CLIENT, 4000), (SERVICE, 80))), at(100, enters((CLIENT, 1), (GUARDED, 80)))]);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[1], "a/guarded", "the other one waits");
+    let opened = Connection { source: peer(CLIENT, 4000), destination: peer(SERVICE, 80), protocol: L4::Tcp };
+    let arrived = Connection { destination: peer(behind, 8080), ..opened };
+    pipeline.changes.send(NatUpdate::Add(Translation { opened, arrived })).unwrap();
+    let began = Instant::now();
+    while asked.is_empty() {
+        assert!(began.elapsed() < Duration::from_mins(1), "it is never asked for");
+        assert!(pipeline.flows.is_empty(), "it does not wait");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(asked.blocking_recv(), Some(ip(behind).ip()));
+    pipeline.index.store(Arc::new(index_with(&[("late", behind)])));
+    assert_eq!(pipeline.names(&pipeline.take(1)[0]), ["a/client", "a/late", "", "a/web"]);
+    pipeline.finish();
+}
+
 /// A pod that is not listed yet talks: its flows wait for its name, and get it with the index that
 /// has it. Who gets no name within some seconds is unknown, never the world, and nothing is said of
 /// policies that might allow it; then the address is not waited for again.

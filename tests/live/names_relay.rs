@@ -119,7 +119,7 @@ fn counted(agent: &mut Agent, ip: &str, name: &str, rounds: u64, points: u64) ->
 }
 
 /// Connects to pods of both nodes, by address and by Service; the series that this makes, with
-/// their counts, those of the Service without: its translation may be late on a machine that is
+/// their counts, those of the Service without: its translation may never come on a machine that is
 /// busy.
 fn names(lab: &Lab, agent: &mut Agent) -> BTreeMap<BTreeMap<String, String>, u64> {
     for to in ["10.244.1.11", FAR[0], SERVICE] {
@@ -128,12 +128,22 @@ fn names(lab: &Lab, agent: &mut Agent) -> BTreeMap<BTreeMap<String, String>, u64
     counted(agent, "10.244.1.11", DEATHSTAR_A, ROUNDS, POINTS);
     counted(agent, FAR[0], DEATHSTAR_C, ROUNDS, 1);
     let scrape = agent.settles(|scrape| {
-        let at_service = scrape.sum(FLOWS, &[("source", TIEFIGHTER), ("destination_ip", SERVICE)]);
-        if at_service == ROUNDS * FROM_CLIENT { Ok(()) } else { Err(format!("{at_service} to the Service")) }
+        let to = scrape.sum(FLOWS, &[("source", TIEFIGHTER), ("destination_ip", SERVICE)]);
+        let from = scrape.sum(FLOWS, &[("destination", TIEFIGHTER), ("source_ip", SERVICE)]);
+        let all = (ROUNDS * FROM_CLIENT, ROUNDS * FROM_SERVER);
+        if (to, from) == all { Ok(()) } else { Err(format!("{to} to the Service, {from} from it")) }
     });
+    // A translation that never came leaves the Service alone, and is counted; all others have a name.
+    let at_service = |name| {
+        scrape.sum(FLOWS, &[("destination_ip", SERVICE), ("destination", name)])
+            + scrape.sum(FLOWS, &[("source_ip", SERVICE), ("source", name)])
+    };
+    let missed = scrape.sum("webb_conntrack_lookups_total", &[("outcome", "miss")]);
+    let seen = (at_service(DEATHSTAR_C), at_service("reserved:unknown"));
+    let wanted = ROUNDS * (FROM_CLIENT + FROM_SERVER);
     assert!(
-        scrape.sum(FLOWS, &[("destination_ip", SERVICE), ("destination", DEATHSTAR_C)]) > 0,
-        "{}",
+        seen.0 + missed >= wanted && seen.0 > 0 && seen.1 == 0,
+        "{seen:?}, {missed} missed of {wanted}: {}",
         scrape.show(FLOWS)
     );
     let of_service = |labels: &BTreeMap<String, String>| labels.values().any(|value| value == SERVICE);
