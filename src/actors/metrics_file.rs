@@ -143,7 +143,10 @@ impl MetricsFile {
             refused.extend(state.accepted.problems(&dynamic.metrics));
         }
         drop(state);
-        if refused.is_empty() { Ok(dynamic) } else { Err(Problems { list: refused, file: Some(dynamic.file) }) }
+        if refused.is_empty() {
+            return Ok(dynamic);
+        }
+        Err(Problems { list: refused, warnings: dynamic.warnings, file: Some(dynamic.file) })
     }
 
     /// Records that the update is in force.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use webb_metrics::config::MetricConfig;
 use webb_metrics::dynamic::{self, Dynamic};
 use webb_metrics::{Layer7Wishes, captures, grammar, layer7};
-use webb_settings::{Capture, Layer7, Problems, Resolved, Settings, read_file};
+use webb_settings::{Capture, Layer7, Problems, Remarks, Resolved, Settings, read_file};
 
 use super::toggles;
 
@@ -51,8 +51,9 @@ impl Metrics {
         }
         Ok(match Self::read(resolved)? {
             Self::Static(_) => None,
-            Self::Dynamic(_, Dynamic { warnings, .. }) if warnings.is_empty() => None,
-            Self::Dynamic(_, Dynamic { warnings, file, .. }) => Some(Problems { list: warnings, file: Some(file) }),
+            Self::Dynamic(_, Dynamic { warnings, file, .. }) => {
+                Some(Problems { warnings, file: Some(file), ..Problems::default() }.sorted())
+            }
         })
     }
 
@@ -101,14 +102,17 @@ impl Metrics {
 /// Everything that is wrong with it.
 pub(super) fn check_list(resolved: &mut Resolved) -> Result<Vec<MetricConfig>, Problems> {
     let (l7, capture) = resolved.settings.seen_by_metrics();
-    resolved.check_metrics(&|entry| warnings(entry, &l7, capture))?;
+    resolved.check_metrics(&|entry| remarks(entry, &l7, capture))?;
     Ok(grammar::parse(&resolved.settings.metrics.join(" ")).map(|parsed| parsed.metrics).unwrap_or_default())
 }
 
-fn warnings(entry: &str, l7: &Layer7, capture: Capture) -> Result<Vec<String>, String> {
-    let parsed = grammar::parse(entry).map_err(|error| error.to_string())?;
+fn remarks(entry: &str, l7: &Layer7, capture: Capture) -> Remarks {
+    let (parsed, errors) = grammar::read(entry);
     let odd = parsed.warnings.iter().map(ToString::to_string);
     let blind = parsed.metrics.iter().filter_map(|config| config.layer7_contradiction(l7));
     let empty = parsed.metrics.iter().filter_map(|config| config.capture_contradiction(capture));
-    Ok(odd.chain(blind).chain(empty).collect())
+    Remarks {
+        errors: errors.iter().map(ToString::to_string).collect(),
+        warnings: odd.chain(blind).chain(empty).collect(),
+    }
 }

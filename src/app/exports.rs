@@ -20,13 +20,11 @@ use crate::exports::{self, Rules, STATIC};
 use crate::families::Rows;
 use crate::selfmetrics::{self as own, SelfMetrics};
 
-/// Checks the exporter of `resolved`, and the file of exporters where there is one; returns the
-/// warnings of that.
+/// Checks the file of exporters where there is one; returns its warnings.
 ///
 /// # Errors
-/// Everything that is wrong with the settings, or with the file.
+/// Everything that is wrong with it.
 pub(super) fn check(resolved: &mut Resolved) -> Result<Option<Problems>, Problems> {
-    exports::of_settings(resolved)?;
     let Some(path) = resolved.settings.export.config.clone() else { return Ok(None) };
     if path.try_exists().is_ok_and(|exists| !exists) {
         let message = format!("`export.config`: {} is not there; its exporters are not checked", path.display());
@@ -34,8 +32,7 @@ pub(super) fn check(resolved: &mut Resolved) -> Result<Option<Problems>, Problem
         return Ok(None);
     }
     let found = exports::read(read_file(&path)?, &Rules::from(&resolved.settings.export))?;
-    let has_warnings = !found.warnings.is_empty();
-    Ok(has_warnings.then_some(Problems { list: found.warnings, file: Some(found.file) }))
+    Ok(Some(Problems { warnings: found.warnings, file: Some(found.file), ..Problems::default() }.sorted()))
 }
 
 /// The running exporters.

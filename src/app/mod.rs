@@ -71,32 +71,24 @@ use webb_flow::fault::State;
 use webb_settings::{Problems, Resolved};
 
 use crate::cli::Exit;
+use crate::exports::of_settings;
 use crate::http::Admin;
 use crate::startup::{Stage, Startup};
 
 /// Interval of the readiness check until the agent is ready for the first time.
 const READINESS_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Checks what the settings say about metrics and exporters; returns the warnings of the files that
-/// they name.
-///
-/// # Errors
-/// Everything that is wrong with the settings, or with one of the files.
-pub fn check(resolved: &mut Resolved) -> Result<Vec<Problems>, Problems> {
-    let of_metrics = Metrics::check(resolved);
-    let of_exports = exports::check(resolved);
-    match (of_metrics, of_exports) {
-        (Ok(of_metrics), Ok(of_exports)) => {
-            outputs::check(resolved)?;
-            Ok(of_metrics.into_iter().chain(of_exports).collect())
-        }
-        // Those of one file are said together.
-        (Err(mut problems), Err(more)) if problems.file == more.file => {
-            problems.list.extend(more.list);
-            Err(problems)
-        }
-        (Err(problems), _) | (_, Err(problems)) => Err(problems),
-    }
+/// Checks what the settings say about metrics, exporters and outputs, and the files that they name,
+/// each whatever is wrong with another. Returns problems of the settings, and problems and warnings
+/// of each file.
+pub fn check(resolved: &mut Resolved) -> Vec<Problems> {
+    let found = [
+        Metrics::check(resolved),
+        of_settings(resolved).map(|_| None),
+        exports::check(resolved),
+        outputs::check(resolved).map(|()| None),
+    ];
+    found.into_iter().filter_map(|found| found.unwrap_or_else(Some)).collect()
 }
 
 /// Runs the agent until SIGTERM, SIGINT or an escalation.

@@ -54,12 +54,11 @@ pub fn read(file: SourceFile, rules: &Rules) -> Result<FlowLogs, Problems> {
         Ok(root) => reader.root(&root),
         Err(problem) => reader.found.problems.push(problem),
     }
-    let Reader { mut found, exporters, .. } = reader;
+    let Reader { found, exporters, .. } = reader;
     if found.problems.is_empty() {
         return Ok(FlowLogs { exporters, warnings: found.warnings, file });
     }
-    found.sort();
-    Err(Problems { list: found.problems, file: Some(file) })
+    Err(found.into_problems(file))
 }
 
 /// Reads any text; what a fuzz target calls.

@@ -77,8 +77,7 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
     if found.problems.is_empty() {
         return Ok(OutputsFile { rollups, flows, outputs, file });
     }
-    found.sort();
-    Err(Problems { list: found.problems, file: Some(file) })
+    Err(found.into_problems(file))
 }
 
 fn read_rollups(values: &mut Values<'_>, node: Option<&Node>) -> webb_rollup::Settings {

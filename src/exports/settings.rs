@@ -93,7 +93,7 @@ pub fn of_settings(resolved: &mut Resolved) -> Result<Option<ExportConfig>, Prob
             sync,
             end_ns: None,
         })),
-        _ => Err(Problems { list: problems, file: resolved.file.clone() }),
+        _ => Err(resolved.problems(problems)),
     }
 }
 

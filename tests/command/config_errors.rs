@@ -9,16 +9,20 @@ use webb_settings::{Checked, Environment, check_file, resolve};
 
 /// Output of `check-config` for a file called webb.yaml with this text.
 fn answer(text: &str, json: bool) -> String {
-    answer_beside(text, "", json)
+    answer_beside(text, &[], json)
 }
 
-/// The same beside a file with this text, which `metrics_config: metrics.yaml` names.
-fn answer_beside(text: &str, metrics: &str, json: bool) -> String {
+/// The same beside files with these names and texts, which the text names.
+fn answer_beside(text: &str, files: &[(&str, &str)], json: bool) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("webb.yaml");
-    let beside = directory.path().join("metrics.yaml");
-    std::fs::write(&path, text.replace("metrics.yaml", &beside.display().to_string())).unwrap();
-    std::fs::write(beside, metrics).unwrap();
+    let mut text = text.to_owned();
+    for (name, content) in files {
+        let beside = directory.path().join(name);
+        text = text.replace(name, &beside.display().to_string());
+        std::fs::write(beside, content).unwrap();
+    }
+    std::fs::write(&path, text).unwrap();
     let mut out = Vec::new();
     let valid = check_file(&path, json, (&app::check, None), &mut out).unwrap() == Checked::Valid;
     let out = String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), "");
@@ -108,11 +112,36 @@ fn the_file_of_metrics_is_checked() {
     let text = "metrics_config: metrics.yaml\nl7: {capture: off}\n";
     let odd = "metrics:\n  - name: flow\n  - name: dns\n    contextOptions: []\n  - name: kafka\n";
     let wrong = "metrics:\n  - name: flow\n  - name: flow\n";
-    insta::assert_snapshot!("metrics_file_odd", answer_beside(text, odd, false));
-    insta::assert_snapshot!("metrics_file_odd_json", answer_beside(text, odd, true));
-    insta::assert_snapshot!("metrics_file_wrong", answer_beside(text, wrong, false));
-    insta::assert_snapshot!("metrics_file_wrong_json", answer_beside(text, wrong, true));
+    let answer_to = |metrics, json| answer_beside(text, &[("metrics.yaml", metrics)], json);
+    insta::assert_snapshot!("metrics_file_odd", answer_to(odd, false));
+    insta::assert_snapshot!("metrics_file_odd_json", answer_to(odd, true));
+    insta::assert_snapshot!("metrics_file_wrong", answer_to(wrong, false));
+    insta::assert_snapshot!("metrics_file_wrong_json", answer_to(wrong, true));
     insta::assert_snapshot!("metrics_file_missing", answer("metrics_config: /not/here.yaml\n", false));
+}
+
+/// Problems and warnings of all files are found in one go, whatever is wrong with one of them or
+/// with the configuration; each option of a metric has its line.
+#[test]
+fn all_files_at_once() {
+    let text = "log: {level: inof}\nmetrics_config: metrics.yaml\nexport:\n  directory: /logs\n  file_path: /other\n  \
+                config: flowlogs.yaml\noutputs_config: outputs.yaml\n";
+    let metrics = "metrics:\n- name: flow\n  contextOptions:\n  - {name: labelsContex, values: [source_pod]}\n  \
+                   - name: labelsContext\n    values:\n    - source_pod\n    - source_pd\n    - source_nod\n\
+                   - name: flo\n  contextOptons: []\n  includeFilters:\n  - source_pd: [a]\n\
+                   - name: dns\n  contextOptions: [{name: query, values: [no]}, {name: query, values: [[a]]}]\n\
+                   - name: traffic\n  contextOptions: [{name: labelsContext, values: [traffic_direction]}]\n";
+    let files = [
+        ("metrics.yaml", metrics),
+        ("flowlogs.yaml", "flowLogs:\n- nam: x\n  filePath: /logs/a\n"),
+        ("outputs.yaml", "outputs: []\nendpoints: []\nrollup: {}\n"),
+    ];
+    insta::assert_snapshot!("all_files_at_once", answer_beside(text, &files, false));
+    let short = [files[0], ("flowlogs.yaml", "- nam: x\n"), ("outputs.yaml", "{}\n")];
+    insta::assert_snapshot!("all_files_at_once_json", answer_beside(text, &short, true));
+    let listed =
+        "metrics:\n- drop\n- flow:labelsContex=source_pod;labelsContext=source_pd,source_nod;sourceContext=pd\n";
+    insta::assert_snapshot!("all_options_of_a_metric", answer(listed, false));
 }
 
 /// The same for machines.

@@ -103,43 +103,84 @@ pub enum ConfigError {
     },
 }
 
+/// Place of a finding among a metric's options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The metric itself.
+    Metric,
+    /// The option of this number.
+    Option(usize),
+    /// A value: the number of its option, and its own in that.
+    Value(usize, usize),
+}
+
+/// MetricFindings about one metric, each with its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricFindings {
+    /// What makes the metric unusable.
+    pub errors: Vec<(Place, ConfigError)>,
+    /// What is left out.
+    pub warnings: Vec<(Place, Warning)>,
+}
+
 impl MetricConfig {
-    /// Checks one metric. `None` where Hubble would skip it; warnings are appended to `warnings`.
-    pub fn new(name: &str, options: &[MetricOption], warnings: &mut Vec<Warning>) -> Result<Option<Self>, ConfigError> {
+    /// Checks one metric. `None` where Hubble would skip it, and where errors were found.
+    pub fn new(name: &str, options: &[MetricOption], found: &mut MetricFindings) -> Option<Self> {
         let metric = || name.to_owned();
         let Some(registration) = plugins::find(name) else {
-            warnings.push(match name {
+            let warning = match name {
                 "kafka" => Warning::Kafka,
                 _ => Warning::UnknownMetric { metric: metric(), known: plugins::names() },
-            });
-            return Ok(None);
+            };
+            found.warnings.push((Place::Metric, warning));
+            return None;
         };
-        let (mut context, mut own) = (ContextSpec::default(), Options::default());
-        for option in options {
-            let known = context.set(&option.name, &option.values).map_err(|error| ConfigError::Context {
-                metric: metric(),
-                option: option.name.clone(),
-                error,
-            })?;
-            if known && !registration.fixed_context {
-                continue;
+        let before = found.errors.len();
+        let (mut context, mut own, mut own_at) = (ContextSpec::default(), Options::default(), Vec::new());
+        for (at, option) in options.iter().enumerate() {
+            match context.set(&option.name, &option.values) {
+                Ok(true) if !registration.fixed_context => continue,
+                Ok(_) => {}
+                Err(wrong) => {
+                    found.errors.extend(wrong.into_iter().map(|(item, error)| {
+                        let (metric, option) = (metric(), option.name.clone());
+                        (Place::Value(at, item), ConfigError::Context { metric, option, error })
+                    }));
+                    continue;
+                }
             }
             if registration.options.iter().any(|own| own.eq_ignore_ascii_case(&option.name)) {
                 own.push(option.clone());
+                own_at.push(at);
             } else {
-                warnings.push(Warning::UnknownOption { metric: metric(), option: option.name.clone() });
+                let warning = Warning::UnknownOption { metric: metric(), option: option.name.clone() };
+                found.warnings.push((Place::Option(at), warning));
             }
         }
         let context = if registration.fixed_context { ContextSpec::default() } else { context };
         let context = context.with_labels(registration.context);
-        own.buckets().map_err(|error| ConfigError::Buckets { metric: metric(), error })?;
-        warnings.extend(own.oddities(registration.name));
+        if let Err(error) = own.buckets() {
+            let at = options.iter().rposition(|option| option.name.eq_ignore_ascii_case(BUCKETS));
+            let place = at.map_or(Place::Metric, Place::Option);
+            found.errors.push((place, ConfigError::Buckets { metric: metric(), error }));
+        }
+        let odd = own.oddities(registration.name).into_iter();
+        found
+            .warnings
+            .extend(odd.map(|(at, warning)| (own_at.get(at).map_or(Place::Metric, |at| Place::Option(*at)), warning)));
         for label in context.label_names() {
             if (registration.configured)(&own).iter().any(|table| table.labels.contains(&label)) {
-                return Err(ConfigError::LabelTwice { metric: metric(), label });
+                let at = options.iter().rposition(|option| option.values.iter().any(|value| value == label));
+                let place = at.map_or(Place::Metric, Place::Option);
+                found.errors.push((place, ConfigError::LabelTwice { metric: metric(), label }));
             }
         }
-        Ok(Some(Self { registration, context, options: own, filters: Filters::default() }))
+        (found.errors.len() == before).then_some(Self {
+            registration,
+            context,
+            options: own,
+            filters: Filters::default(),
+        })
     }
 
     /// The metric's name, for example `port-distribution`.

@@ -265,7 +265,10 @@ pub struct ContextSpec {
 impl ContextSpec {
     /// Applies an option, with its name in any case; a repeated one replaces the earlier.
     /// `Ok(false)` if it is none of the context options.
-    pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, ContextError> {
+    ///
+    /// # Errors
+    /// Each value that is wrong, by its number.
+    pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, Vec<(usize, ContextError)>> {
         let list = match option.to_ascii_lowercase().as_str() {
             "labelscontext" => {
                 self.labels = labels(values)?;
@@ -280,7 +283,7 @@ impl ContextSpec {
             _ => return Ok(false),
         };
         let of_source = option.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("source"));
-        *list = values.iter().map(|value| identifier(value)).collect::<Result<_, _>>()?;
+        *list = each(values, identifier)?;
         let [source, destination] = &mut self.pods;
         *(if of_source { source } else { destination }) |= list.contains(&Identifier::Pod);
         Ok(true)
@@ -389,9 +392,25 @@ fn identifier(value: &str) -> Result<Identifier, ContextError> {
 }
 
 /// The labels named, in the fixed order, each once. Names are case-sensitive here.
-fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, ContextError> {
-    if let Some(wrong) = values.iter().find(|value| !LABELS.iter().any(|(name, _)| name == value)) {
-        return Err(ContextError::InvalidLabel(wrong.clone()));
+fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, Vec<(usize, ContextError)>> {
+    let named = each(values, |value| {
+        let known = LABELS.iter().position(|(name, _)| *name == value);
+        known.ok_or_else(|| ContextError::InvalidLabel(value.to_owned()))
+    })?;
+    Ok(LABELS.into_iter().enumerate().filter(|(at, _)| named.contains(at)).map(|(_, label)| label).collect())
+}
+
+/// The meaning of each value, or each error with the number of its value.
+fn each<T>(
+    values: &[String],
+    read: impl Fn(&str) -> Result<T, ContextError>,
+) -> Result<Vec<T>, Vec<(usize, ContextError)>> {
+    let (mut meanings, mut errors) = (Vec::new(), Vec::new());
+    for (at, value) in values.iter().enumerate() {
+        match read(value) {
+            Ok(meaning) => meanings.push(meaning),
+            Err(error) => errors.push((at, error)),
+        }
     }
-    Ok(LABELS.into_iter().filter(|(name, _)| values.iter().any(|value| value == name)).collect())
+    if errors.is_empty() { Ok(meanings) } else { Err(errors) }
 }

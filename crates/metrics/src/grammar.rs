@@ -5,7 +5,7 @@
 //! the first `=`. Hubble's releases disagree on whether `|` or `,` separates values, and no value
 //! holds either, so both do, always.
 
-use super::config::{ConfigError, MetricConfig};
+use super::config::{ConfigError, MetricConfig, MetricFindings};
 use super::options::{MetricOption, Warning};
 
 /// A parsed configuration string.
@@ -18,21 +18,34 @@ pub struct Parsed {
 }
 
 /// Reads a configuration string. An empty one is no metric, not an error.
+///
+/// # Errors
+/// The first thing that is wrong with it.
 pub fn parse(text: &str) -> Result<Parsed, ConfigError> {
-    let mut parsed = Parsed::default();
+    let (parsed, errors) = read(text);
+    errors.into_iter().next().map_or(Ok(parsed), Err)
+}
+
+/// Reads a configuration string, and finds everything that is wrong with it.
+pub fn read(text: &str) -> (Parsed, Vec<ConfigError>) {
+    let (mut parsed, mut errors) = (Parsed::default(), Vec::new());
     for metric in text.split_whitespace() {
         let (name, options) = metric.split_once(':').unwrap_or((metric, ""));
         let options: Vec<MetricOption> = options.split(';').filter(|option| !option.is_empty()).map(option).collect();
-        let Some(config) = MetricConfig::new(name, &options, &mut parsed.warnings)? else { continue };
+        let mut found = MetricFindings::default();
+        let config = MetricConfig::new(name, &options, &mut found);
+        errors.extend(found.errors.into_iter().map(|(_, error)| error));
+        parsed.warnings.extend(found.warnings.into_iter().map(|(_, warning)| warning));
+        let Some(config) = config else { continue };
         if parsed.metrics.iter().any(|other| other.name() == name) {
-            return Err(ConfigError::Duplicate { metric: name.to_owned() });
+            errors.push(ConfigError::Duplicate { metric: name.to_owned() });
+        } else if let Some(conflict) = parsed.metrics.iter().find_map(|other| other.conflict(&config)) {
+            errors.push(conflict);
+        } else {
+            parsed.metrics.push(config);
         }
-        if let Some(conflict) = parsed.metrics.iter().find_map(|other| other.conflict(&config)) {
-            return Err(conflict);
-        }
-        parsed.metrics.push(config);
     }
-    Ok(parsed)
+    (parsed, errors)
 }
 
 fn option(text: &str) -> MetricOption {

@@ -111,26 +111,26 @@ impl Options {
         if ascend && fit && (1..=MAX_BUCKETS).contains(&bounds.len()) { Ok(Some(bounds)) } else { Err(BucketsError) }
     }
 
-    /// Options of `metric` that may not do what their author meant.
-    pub(super) fn oddities(&self, metric: &str) -> Vec<Warning> {
+    /// Options of `metric` that may not do what their author meant, by their numbers.
+    pub(super) fn oddities(&self, metric: &str) -> Vec<(usize, Warning)> {
         let mut odd = Vec::new();
         let (mut exemplars, mut buckets) = (0, 0);
-        for option in &self.0 {
+        for (at, option) in self.0.iter().enumerate() {
             let value = option.values.first().map_or("", String::as_str);
             let (metric, name) = (metric.to_owned(), option.name.clone());
             if option.name.eq_ignore_ascii_case(EXEMPLARS) {
                 exemplars += 1;
                 if exemplars == 1 && value != "true" && value != "false" {
-                    odd.push(Warning::ExemplarsOff { metric, option: name });
+                    odd.push((at, Warning::ExemplarsOff { metric, option: name }));
                 }
             } else if option.name.eq_ignore_ascii_case(BUCKETS) {
                 // Its values are checked.
                 buckets += 1;
                 if buckets == 2 {
-                    odd.push(Warning::BucketsTwice { metric });
+                    odd.push((at, Warning::BucketsTwice { metric }));
                 }
             } else if !value.is_empty() && value != "true" {
-                odd.push(Warning::FlagValue { metric, option: name, value: value.to_owned() });
+                odd.push((at, Warning::FlagValue { metric, option: name, value: value.to_owned() }));
             }
         }
         odd

@@ -1,8 +1,8 @@
 //! `webb check-config`: validates one file, independent of the machine that it runs on.
 //!
 //! Variables and the host's name are left out, so that a file that passes on a workstation or in CI
-//! passes everywhere. Of other files only those of `metrics_config` and `export.config` are read,
-//! where they exist.
+//! passes everywhere. Of other files only those of `metrics_config`, `export.config` and
+//! `outputs_config` are read, where they exist. All files are checked, whatever is wrong with one.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,11 +12,12 @@ use serde::Serialize;
 use super::diff::{KeyChange, diff};
 use super::model::Settings;
 use super::problem::{Origin, Problems, Report};
-use super::resolve::{Environment, Resolved, read_file, resolve};
+use super::resolve::{Environment, Resolved, merge, read_file};
 
-/// A callback to the checks that are on a higher floor, of metrics and exporters: adds its warnings
-/// to those of the configuration, and returns those of the files that the configuration names.
-pub type CheckRest<'a> = dyn Fn(&mut Resolved) -> Result<Vec<Problems>, Problems> + 'a;
+/// A callback to the checks that are on a higher floor, of metrics, exporters and outputs: adds its
+/// warnings to those of the configuration, and returns the configuration's problems and what it
+/// finds in the files that are named there.
+pub type CheckRest<'a> = dyn Fn(&mut Resolved) -> Vec<Problems> + 'a;
 
 /// A callback that tries out what a valid configuration names, and says what came of it.
 pub type Attempt<'a> = dyn Fn(&Resolved) -> Vec<Trial> + 'a;
@@ -66,66 +67,52 @@ pub fn check_file(
     (rest, attempt): (&CheckRest<'_>, Option<&Attempt<'_>>),
     out: &mut dyn Write,
 ) -> io::Result<Checked> {
-    let checked = check(path, rest);
-    let sent = checked.as_ref().ok().and_then(|(resolved, _)| Some(attempt?(resolved)));
-    let valid = match &sent {
+    let (valid, found) = check(path, rest);
+    let sent = valid.as_ref().and_then(|resolved| Some(attempt?(resolved)));
+    let name = path.display().to_string();
+    let changes = valid.as_ref().map(changes);
+    let checked = match &sent {
+        _ if valid.is_none() => Checked::Invalid,
         Some(sent) if sent.iter().any(|trial| !trial.succeeded) => Checked::Failed,
         _ => Checked::Valid,
     };
-    let name = path.display().to_string();
     if json {
-        let (problems, changes) = match &checked {
-            Ok((resolved, of_files)) => {
-                let own = resolved.warnings.iter().map(|problem| Report::new("warning", problem));
-                (
-                    own.chain(of_files.iter().flat_map(|problems| reports("warning", problems))).collect(),
-                    changes(resolved),
-                )
-            }
-            Err(problems) if problems.file.as_ref().is_some_and(|file| file.name != name) => {
-                (reports("error", problems).collect(), Vec::new())
-            }
-            Err(problems) => (problems.list.iter().map(|problem| Report::new("error", problem)).collect(), Vec::new()),
+        let problems = found.iter().flat_map(|of_file| reports(of_file, &name)).collect();
+        let answer = CheckReport {
+            file: name.clone(),
+            valid: valid.is_some(),
+            problems,
+            changes: changes.unwrap_or_default(),
+            sent,
         };
-        let answer = CheckReport { file: name, valid: checked.is_ok(), problems, changes, sent };
         serde_json::to_writer_pretty(&mut *out, &answer)?;
         writeln!(out)?;
-        return Ok(if answer.valid { valid } else { Checked::Invalid });
+        return Ok(checked);
     }
-    match checked {
-        Ok((resolved, of_files)) => {
-            for warning in &resolved.warnings {
-                writeln!(out, "{}", warning.render("warning", resolved.file.as_deref()))?;
-            }
-            for Problems { list, file } in &of_files {
-                for warning in list {
-                    writeln!(out, "{}", warning.render("warning", file.as_deref()))?;
-                }
-            }
-            let count = resolved.warnings.len() + of_files.iter().map(|problems| problems.list.len()).sum::<usize>();
-            writeln!(out, "{name}: valid{}", counted(count, "warning"))?;
-            let changes = changes(&resolved);
-            for change in &changes {
-                // The default of a list would only make the line hard to read.
-                match (change.to.as_str(), change.from.as_str()) {
-                    (Some(to), Some(from)) => writeln!(out, "  {}: {to} (default {from})", change.key)?,
-                    _ => writeln!(out, "  {}: {}", change.key, change.to)?,
-                }
-            }
-            let rest =
-                if changes.is_empty() { "Every key has its default." } else { "All other keys have their defaults." };
-            writeln!(out, "{rest}")?;
-            if let Some(sent) = sent {
-                write_trials(&sent, out)?;
-            }
-            Ok(valid)
-        }
-        Err(problems) => {
-            writeln!(out, "{problems}")?;
-            writeln!(out, "{name}: not valid{}", counted(problems.list.len(), "error"))?;
-            Ok(Checked::Invalid)
+    for of_file in found.iter().filter(|of_file| of_file.all().next().is_some()) {
+        writeln!(out, "{of_file}")?;
+    }
+    let count = |of: fn(&Problems) -> usize| found.iter().map(of).sum();
+    let errors = counted(count(|of_file| of_file.list.len()), "error");
+    let warnings = counted(count(|of_file| of_file.warnings.len()), "warning");
+    let Some(changes) = changes else {
+        writeln!(out, "{name}: not valid{errors}{warnings}")?;
+        return Ok(checked);
+    };
+    writeln!(out, "{name}: valid{warnings}")?;
+    for change in &changes {
+        // The default of a list would only make the line hard to read.
+        match (change.to.as_str(), change.from.as_str()) {
+            (Some(to), Some(from)) => writeln!(out, "  {}: {to} (default {from})", change.key)?,
+            _ => writeln!(out, "  {}: {}", change.key, change.to)?,
         }
     }
+    let rest = if changes.is_empty() { "Every key has its default." } else { "All other keys have their defaults." };
+    writeln!(out, "{rest}")?;
+    if let Some(sent) = sent {
+        write_trials(&sent, out)?;
+    }
+    Ok(checked)
 }
 
 fn write_trials(trials: &[Trial], out: &mut dyn Write) -> io::Result<()> {
@@ -138,18 +125,39 @@ fn write_trials(trials: &[Trial], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The problems of a file other than the one that is checked, which each of them names.
-fn reports<'a>(severity: &'static str, problems: &'a Problems) -> impl Iterator<Item = Report<'a>> {
-    let file = problems.file.as_deref().map(|file| file.name.as_str());
-    problems.list.iter().map(move |problem| Report { file, ..Report::new(severity, problem) })
+/// What was found in a file; where it is not the one of this name, each report has its name.
+fn reports<'a>(found: &'a Problems, checked: &str) -> impl Iterator<Item = Report<'a>> {
+    let file = found.file.as_deref().map(|file| file.name.as_str()).filter(|name| *name != checked);
+    found.all().map(move |(severity, problem)| Report { file, ..Report::new(severity, problem) })
 }
 
-fn check(path: &Path, rest: &CheckRest<'_>) -> Result<(Resolved, Vec<Problems>), Problems> {
+/// The settings, if there is no problem at all, and what was found in each file: first in that of
+/// the configuration.
+fn check(path: &Path, rest: &CheckRest<'_>) -> (Option<Resolved>, Vec<Problems>) {
     // Any name will do: what the node is called is not the file's business unless it says so.
     let environment = Environment { hostname: "localhost".to_owned(), ..Environment::default() };
-    let mut resolved = resolve(Some(read_file(path)?), &environment, &[])?;
-    let of_files = rest(&mut resolved)?;
-    Ok((resolved, of_files))
+    let file = match read_file(path) {
+        Ok(file) => file,
+        Err(unreadable) => return (None, vec![unreadable]),
+    };
+    let (mut resolved, list) = merge(Some(file), &environment, &[]);
+    let usable = list.is_empty();
+    let mut own = resolved.problems(list);
+    let mut found = Vec::new();
+    for of_file in rest(&mut resolved) {
+        if of_file.file == resolved.file {
+            own.list.extend(of_file.list);
+        } else {
+            found.push(of_file);
+        }
+    }
+    // A key with a problem has its default, of which the warnings would speak.
+    if usable {
+        own.warnings.clone_from(&resolved.warnings);
+    }
+    found.insert(0, own.sorted());
+    let valid = found.iter().all(|of_file| of_file.list.is_empty());
+    (valid.then_some(resolved), found)
 }
 
 /// Keys that the file changes.

@@ -65,5 +65,5 @@ pub use relay::{Names, RelayAddress};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};
 pub use tls::Tls;
 pub use toggle::Toggle;
-pub use value::{CheckEntry, Item, Mark, Value};
+pub use value::{CheckEntry, Item, Mark, Remarks, Value};
 pub use zones::{ZoneCidr, Zones};

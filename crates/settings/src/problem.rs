@@ -150,22 +150,46 @@ fn masked(text: &str) -> Vec<char> {
     letters
 }
 
-/// Everything that is wrong with a configuration. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Everything that was found in a configuration, or in one of its files. As an error it has at
+/// least one problem.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub struct Problems {
-    /// Problems, in the order of the file, then variables, then flags.
+    /// Problems that make it unusable, in the order of the file, then variables, then flags.
     pub list: Vec<Problem>,
+    /// Warnings, in the same order.
+    pub warnings: Vec<Problem>,
     /// The file, if one was read.
     pub file: Option<Arc<SourceFile>>,
 }
 
+impl Problems {
+    /// Sorts problems and warnings by their places.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        for list in [&mut self.list, &mut self.warnings] {
+            list.sort_by_key(|problem| match &problem.origin {
+                Origin::File(mark) => (0, mark.line, mark.column),
+                Origin::Variable(_) => (1, 0, 0),
+                _ => (2, 0, 0),
+            });
+        }
+        self
+    }
+
+    /// Each problem, then each warning, with the word for how bad it is.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Problem)> {
+        let problems = self.list.iter().map(|problem| ("error", problem));
+        problems.chain(self.warnings.iter().map(|warning| ("warning", warning)))
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, problem) in self.list.iter().enumerate() {
+        for (at, (severity, problem)) in self.all().enumerate() {
             if at > 0 {
                 f.write_str("\n")?;
             }
-            f.write_str(&problem.render("error", self.file.as_deref()))?;
+            f.write_str(&problem.render(severity, self.file.as_deref()))?;
         }
         Ok(())
     }

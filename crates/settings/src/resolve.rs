@@ -17,7 +17,7 @@ use super::model::{ClusterSource, Settings};
 use super::observer::ListenAddress;
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
 use super::relay_rules;
-use super::value::{CheckEntry, Item, Value, clean, json};
+use super::value::{CheckEntry, Item, Remarks, Value, clean, json};
 use super::yaml;
 use crate::file::{self, FileError};
 
@@ -99,7 +99,7 @@ pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
 /// The problem with a file that cannot be read.
 pub fn unreadable(path: &Path, error: &FileError) -> Problems {
     let message = format!("cannot read {}: {error}", clean(&path.display().to_string()));
-    Problems { list: vec![Problem::new(Origin::Default, message)], file: None }
+    Problems { list: vec![Problem::new(Origin::Default, message)], ..Problems::default() }
 }
 
 /// Resolves all layers. Does no I/O.
@@ -107,6 +107,15 @@ pub fn unreadable(path: &Path, error: &FileError) -> Problems {
 /// # Errors
 /// Everything that is wrong, not only the first problem.
 pub fn resolve(file: Option<SourceFile>, environment: &Environment, flags: &[Flag]) -> Result<Resolved, Problems> {
+    let (resolved, list) = merge(file, environment, flags);
+    if list.is_empty() {
+        return Ok(resolved);
+    }
+    Err(Problems { list, file: resolved.file, ..Problems::default() }.sorted())
+}
+
+/// Merges all layers; a value with a problem leaves the key as it was.
+pub(super) fn merge(file: Option<SourceFile>, environment: &Environment, flags: &[Flag]) -> (Resolved, Vec<Problem>) {
     let mut resolved = Resolved {
         settings: Settings::default(),
         warnings: Vec::new(),
@@ -131,15 +140,7 @@ pub fn resolve(file: Option<SourceFile>, environment: &Environment, flags: &[Fla
     resolved.name_node(environment, &mut problems);
     resolved.check_together(&mut problems);
     resolved.check_flow_source(&mut problems);
-    if problems.is_empty() {
-        return Ok(resolved);
-    }
-    problems.sort_by_key(|problem| match &problem.origin {
-        Origin::File(mark) => (0, mark.line, mark.column),
-        Origin::Variable(_) => (1, 0, 0),
-        _ => (2, 0, 0),
-    });
-    Err(Problems { list: problems, file: resolved.file })
+    (resolved, problems)
 }
 
 impl Resolved {
@@ -361,6 +362,11 @@ impl Resolved {
         }
     }
 
+    /// Problems of the configuration itself.
+    pub fn problems(&self, list: Vec<Problem>) -> Problems {
+        Problems { list, file: self.file.clone(), ..Problems::default() }
+    }
+
     /// Origin of the value of `key`.
     pub fn origin(&self, key: &str) -> Origin {
         self.set.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
@@ -407,13 +413,14 @@ impl Resolved {
     }
 
     /// Checks `settings.metrics` with the metrics' own parser, which is on a higher floor. `check`
-    /// gets one entry or several, separated by spaces, and gives warnings, or an error.
+    /// gets one entry or several, separated by spaces.
     ///
     /// # Errors
     /// Each entry that `check` refuses, at its place; or what is wrong with all of them together (a
     /// metric that is listed twice).
     pub fn check_metrics(&mut self, check: &CheckEntry<'_>) -> Result<(), Problems> {
         let origin = self.origin("metrics");
+        let problem = |origin: &Origin, text: &str| Problem::new(origin.clone(), format!("`metrics`: {text}"));
         let mut problems = Vec::new();
         for entry in &self.settings.metrics {
             // One element of a list in the file, if this is where the entry stands.
@@ -425,19 +432,15 @@ impl Resolved {
                 _ => None,
             };
             let origin = mark.map_or_else(|| origin.clone(), Origin::File);
-            match check(entry) {
-                Ok(warnings) => self.warnings.extend(
-                    warnings.into_iter().map(|text| Problem::new(origin.clone(), format!("`metrics`: {text}"))),
-                ),
-                Err(text) => problems.push(Problem::new(origin, format!("`metrics`: {text}"))),
-            }
+            let Remarks { errors, warnings } = check(entry);
+            problems.extend(errors.into_iter().map(|text| problem(&origin, &text)));
+            self.warnings.extend(warnings.into_iter().map(|text| problem(&origin, &text)));
         }
-        if problems.is_empty()
-            && let Err(text) = check(&self.settings.metrics.join(" "))
-        {
-            problems.push(Problem::new(origin, format!("`metrics`: {text}")));
+        if problems.is_empty() {
+            let together = check(&self.settings.metrics.join(" ")).errors;
+            problems.extend(together.into_iter().map(|text| problem(&origin, &text)));
         }
-        if problems.is_empty() { Ok(()) } else { Err(Problems { list: problems, file: self.file.clone() }) }
+        if problems.is_empty() { Ok(()) } else { Err(self.problems(problems)) }
     }
 }
 

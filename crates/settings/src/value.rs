@@ -5,8 +5,17 @@
 //! at the character that caused it.
 
 /// A callback to the metrics' parser, which is on a higher floor: takes entries in Hubble's static
-/// grammar, separated by spaces, and returns warnings, or an error.
-pub type CheckEntry<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
+/// grammar, separated by spaces, and returns what it finds in them.
+pub type CheckEntry<'a> = dyn Fn(&str) -> Remarks + 'a;
+
+/// Findings of the metrics' parser, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// What makes the entries unusable.
+    pub errors: Vec<String>,
+    /// What is ignored or unusual.
+    pub warnings: Vec<String>,
+}
 
 /// A stretch of one line of the file, counted in characters from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

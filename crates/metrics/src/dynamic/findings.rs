@@ -1,8 +1,10 @@
 //! Reads keys and values of a file that others may have written for another program: keys in any
 //! case, unknown ones with a warning, and every problem at once.
 
+use std::sync::Arc;
+
 use webb_index::filters::FlowFilter;
-use webb_settings::{Origin, Problem, did_you_mean};
+use webb_settings::{Origin, Problem, Problems, SourceFile, did_you_mean};
 
 use super::filter;
 use super::tree::{Node, Value};
@@ -19,12 +21,9 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Sorts the problems by their lines.
-    pub fn sort(&mut self) {
-        self.problems.sort_by_key(|problem| match &problem.origin {
-            Origin::File(mark) => (mark.line, mark.column),
-            _ => (0, 0),
-        });
+    /// All that was found in a file, in the order of its lines.
+    pub fn into_problems(self, file: Arc<SourceFile>) -> Problems {
+        Problems { list: self.problems, warnings: self.warnings, file: Some(file) }.sorted()
     }
 
     /// Flow filters; one with a problem is left out.
@@ -54,7 +53,10 @@ impl Findings {
             } else {
                 let typed: String = key.text.chars().take(80).collect();
                 let message = format!("{what} has no key {typed:?}; it is ignored");
-                let help = did_you_mean(&typed, known);
+                let mut help = did_you_mean(&typed, known);
+                if help.is_empty() {
+                    help = format!("expected one of {}", known.join(", "));
+                }
                 self.warnings.push(Problem::new(Origin::File(key.mark), message).with_help(help));
             }
         }

@@ -21,9 +21,9 @@ use listed::INVALID;
 pub use listed::Listed;
 use tree::{Node, Value};
 use webb_index::filters::Filters;
-use webb_settings::{Capture, Layer7, Origin, Problem, Problems, SourceFile};
+use webb_settings::{Capture, Layer7, Mark, Origin, Problem, Problems, SourceFile};
 
-use super::config::MetricConfig;
+use super::config::{MetricConfig, MetricFindings, Place};
 use super::options::MetricOption;
 
 /// A file that can be used.
@@ -78,8 +78,7 @@ pub fn read(file: SourceFile) -> Result<Dynamic, Problems> {
     if reading.found.problems.is_empty() {
         return Ok(Dynamic { metrics: reading.metrics, warnings: reading.found.warnings, file });
     }
-    reading.found.sort();
-    Err(Problems { list: reading.found.problems, file: Some(file) })
+    Err(reading.found.into_problems(file))
 }
 
 /// Reads any text; what a fuzz target calls.
@@ -137,41 +136,60 @@ impl ConfigReader {
             }
         }
         let options_node = options.filter(|node| !matches!(node.value, Value::Null));
-        let options = options_node.map(|node| self.options(node));
+        let mut marks = Vec::new();
+        let options = options_node.map(|node| self.options(node, &mut marks));
         let include = self.found.filters(include, "includeFilters");
         let exclude = self.found.filters(exclude, "excludeFilters");
-        if self.found.problems.len() > before {
+        if name.is_empty() {
             return;
         }
+        let mut odd = MetricFindings::default();
+        let config = MetricConfig::new(&name, options.as_deref().unwrap_or_default(), &mut odd);
+        let origin = |place: Place| {
+            let mark = match place {
+                Place::Metric => None,
+                Place::Option(at) => marks.get(at).map(|marks| marks.option),
+                Place::Value(at, item) => marks.get(at).and_then(|marks| marks.values.get(item).copied()),
+            };
+            Origin::File(mark.unwrap_or(name_mark))
+        };
+        let errors = odd.errors.iter().map(|(place, error)| Problem::new(origin(*place), error.to_string()));
+        self.found.problems.extend(errors);
+        let warnings = odd.warnings.iter().map(|(place, warning)| Problem::new(origin(*place), warning.to_string()));
+        self.found.warnings.extend(warnings);
+        let Some(config) = config.filter(|_| self.found.problems.len() == before) else { return };
         let origin = Origin::File(name_mark);
-        let mut warnings = Vec::new();
-        match MetricConfig::new(&name, options.as_deref().unwrap_or_default(), &mut warnings) {
-            Ok(Some(config)) => {
-                if let Some(error) = self.metrics.iter().find_map(|other| other.config.conflict(&config)) {
-                    self.found.problems.push(Problem::new(origin, error.to_string()));
-                    return;
-                }
-                let config = config.with_filters(Filters { include, exclude });
-                self.metrics.push(Listed { config, options, origin: origin.clone() });
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let place = options_node.map_or(origin.clone(), |node| Origin::File(node.mark));
-                self.found.problems.push(Problem::new(place, error.to_string()));
-            }
+        if let Some(error) = self.metrics.iter().find_map(|other| other.config.conflict(&config)) {
+            self.found.problems.push(Problem::new(origin, error.to_string()));
+            return;
         }
-        self.found.warnings.extend(warnings.iter().map(|warning| Problem::new(origin.clone(), warning.to_string())));
+        let config = config.with_filters(Filters { include, exclude });
+        self.metrics.push(Listed { config, options, origin });
     }
 
-    fn options(&mut self, node: &Node) -> Vec<MetricOption> {
+    /// Options, and the marks of each. One that is not written as an option has its problem and is
+    /// left out.
+    fn options(&mut self, node: &Node, marks: &mut Vec<OptionMarks>) -> Vec<MetricOption> {
         let mut options = Vec::new();
         for entry in self.found.list(node, "contextOptions") {
+            let before = self.found.problems.len();
             let [name, values] = self.found.fields(entry, "an option", ["name", "values"]);
+            let option = name.unwrap_or(entry).mark;
             let name = name.and_then(|node| self.found.text(node, "name")).unwrap_or_default();
             let values = values.map(|node| self.found.list(node, "values")).unwrap_or_default();
+            let of_values = values.iter().map(|value| value.mark).collect();
             let values = values.iter().filter_map(|value| self.found.text(value, "values")).collect();
-            options.push(MetricOption { name, values });
+            if self.found.problems.len() == before {
+                options.push(MetricOption { name, values });
+                marks.push(OptionMarks { option, values: of_values });
+            }
         }
         options
     }
+}
+
+/// Places of an option's name and of its values.
+struct OptionMarks {
+    option: Mark,
+    values: Vec<Mark>,
 }
