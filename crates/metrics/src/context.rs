@@ -268,7 +268,7 @@ impl ContextSpec {
     ///
     /// # Errors
     /// Each value that is wrong, by its number.
-    pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, Vec<(usize, ContextError)>> {
+    pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, PlacedErrors> {
         let list = match option.to_ascii_lowercase().as_str() {
             "labelscontext" => {
                 self.labels = labels(values)?;
@@ -391,8 +391,11 @@ fn identifier(value: &str) -> Result<Identifier, ContextError> {
     known.map(|&(_, identifier)| identifier).ok_or_else(|| ContextError::Unknown(value.to_owned()))
 }
 
+/// Errors of an option's values, each with the value's place.
+pub type PlacedErrors = Vec<(usize, ContextError)>;
+
 /// The labels named, in the fixed order, each once. Names are case-sensitive here.
-fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, Vec<(usize, ContextError)>> {
+fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, PlacedErrors> {
     let named = each(values, |value| {
         let known = LABELS.iter().position(|(name, _)| *name == value);
         known.ok_or_else(|| ContextError::InvalidLabel(value.to_owned()))
@@ -401,10 +404,7 @@ fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, Vec<(usize, C
 }
 
 /// The meaning of each value, or each error with the number of its value.
-fn each<T>(
-    values: &[String],
-    read: impl Fn(&str) -> Result<T, ContextError>,
-) -> Result<Vec<T>, Vec<(usize, ContextError)>> {
+fn each<T>(values: &[String], read: impl Fn(&str) -> Result<T, ContextError>) -> Result<Vec<T>, PlacedErrors> {
     let (mut meanings, mut errors) = (Vec::new(), Vec::new());
     for (at, value) in values.iter().enumerate() {
         match read(value) {
