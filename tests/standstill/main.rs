@@ -44,7 +44,7 @@ const METRICS: &str = "metrics:\n- name: flow\n- name: tcp\n- name: port-distrib
 const FLOWS: u32 = 500_000;
 
 /// Flows that are put into the ring at once.
-const CHUNK: u32 = 16_384;
+const CHUNK: u32 = 65_536;
 
 /// Ports that are called, so rows of a window.
 const PORTS: u32 = 1000;
