@@ -141,10 +141,10 @@ impl Directory {
     /// Wakes the streams of clients that wait for their turn, forever.
     pub(crate) async fn take_turns(&self) -> Infallible {
         loop {
-            self.turn.notified().await;
             while self.take_turn() {
                 sleep(TURN).await;
             }
+            self.turn.notified().await;
         }
     }
 
