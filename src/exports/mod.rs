@@ -13,6 +13,7 @@ mod flows;
 mod kafka;
 mod md5;
 pub mod metrics;
+mod output;
 mod outputs;
 mod settings;
 mod values;
@@ -22,7 +23,8 @@ use std::time::Duration;
 
 pub use flowlogs::{FlowLogs, Listed, fuzz, read};
 pub(crate) use md5::first_half as hash;
-pub use outputs::{MAX_OUTPUTS, Output, OutputsFile, read as read_outputs};
+pub use output::Output;
+pub use outputs::{MAX_OUTPUTS, OutputsFile, read as read_outputs};
 pub use settings::{Rules, of_settings};
 use webb_observer::export::{InvalidPath, Target, check};
 

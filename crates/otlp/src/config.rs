@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use crate::encoding::Encoding;
 
+/// Time that a request may take, unless configured.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Bytes of a message of Kafka at most, before compression: brokers take 1 MiB unless configured.
 pub const MAX_MESSAGE_BYTES: usize = 900_000;
 

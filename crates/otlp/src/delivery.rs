@@ -11,10 +11,11 @@ use crate::answer::{Answer, Verdict};
 
 use crate::encoding::Encoding;
 use crate::figures::Loss;
+use crate::io::Failure;
 use crate::output::{Output, Owner, SHUTDOWN_BUDGET};
 use crate::pace::Pace;
 use crate::request::Request;
-use crate::sender::{Failure, Sender};
+use crate::sender::Sender;
 use crate::store::Store;
 
 /// Interval of heartbeats while nothing happens.

@@ -28,6 +28,20 @@ impl Fault {
     }
 }
 
+/// A request that nothing has answered.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Fault(Fault),
+    /// It was not sent: it would be a larger message than any receiver is sent. Says so.
+    TooLarge(String),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 /// A connection without its kind.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}

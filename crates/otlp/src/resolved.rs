@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::config::{InvalidConfig, OutputConfig, Protocol, TlsConfig};
+use crate::config::{InvalidConfig, OutputConfig, Protocol, TIMEOUT, TlsConfig};
 use crate::encoding::Encoding;
 use crate::environment::Environment;
-use crate::kafka::Kafka;
+use crate::kafka::cluster::Kafka;
 use crate::target::Target;
-
-/// Time that a request may take, unless configured.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests that may be under way at once, at most.
 const MAX_IN_FLIGHT: usize = 16;

@@ -6,9 +6,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::answer::{Answer, NOT_OTLP, Verdict};
 use crate::delivery;
+use crate::io::Failure;
 use crate::output::{Output, Owner};
 use crate::request::Request;
-use crate::sender::{Failure, Sender};
+use crate::sender::Sender;
 
 impl Output {
     /// The body of a thread: sends requests until its owner is stopping, then for at most

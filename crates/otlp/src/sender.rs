@@ -3,24 +3,10 @@
 use crate::answer::Answer;
 use crate::client::Client;
 use crate::environment::Environment;
-use crate::io::Fault;
+use crate::io::Failure;
 use crate::kafka::KafkaClient;
 use crate::request::Request;
 use crate::resolved::{Receiver, Resolved};
-
-/// A request that nothing has answered.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Fault(Fault),
-    /// It was not sent: it would be a larger message than any receiver is sent. Says so.
-    TooLarge(String),
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
-}
 
 /// The client of a receiver.
 #[derive(Debug)]

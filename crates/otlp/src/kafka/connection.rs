@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Kafka;
+use super::cluster::Kafka;
 use super::errors::{self, SASL_AUTHENTICATION_FAILED, UNSUPPORTED_SASL_MECHANISM};
 use super::login::Login;
 use super::messages::{

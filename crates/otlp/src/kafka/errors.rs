@@ -81,7 +81,7 @@ pub(super) fn answer(code: i16, says: &str) -> Answer {
     Answer { code: (*name).to_owned(), verdict, text }
 }
 
-/// The answer to a request that a broker has not taken for now, of which it says when to come again.
+/// Adds to a refusal for now the time that the broker names.
 pub(super) fn throttled(mut refused: Answer, milliseconds: i32) -> Answer {
     if let Verdict::Retry { after, .. } = &mut refused.verdict {
         *after = u64::try_from(milliseconds).ok().filter(|time| *time > 0).map(Duration::from_millis);

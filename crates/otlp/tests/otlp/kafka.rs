@@ -94,8 +94,8 @@ fn records_become_objects() {
     assert_eq!(rules.messages.len(), 50);
 }
 
-/// Errors that pass are waited out, those of a topic that is not there yet among them; those that do
-/// not pass cost the request, and are named.
+/// Errors that pass are waited out, that of a topic that is not there yet among them; others cost
+/// the request, and are named.
 #[test]
 fn errors_are_waited_out_or_final() {
     let broker = Broker::start(0);

@@ -68,8 +68,8 @@ fn numbers<'a>(messages: impl IntoIterator<Item = &'a Value>) -> Vec<i64> {
     arrays.flatten().map(|number| number.as_i64().unwrap()).collect()
 }
 
-/// librdkafka's consumer reads each record once, in its order, from the topic of its stream, by each
-/// compression, with the node as key, from the partition that Kafka's clients choose.
+/// librdkafka's consumer reads each record once, in its order, from one partition of its stream's
+/// topic, by each compression, with the node as key.
 #[test]
 fn librdkafka_reads_requests() {
     let mut cluster = Cluster::start(3);
