@@ -26,8 +26,8 @@ impl Cache {
         self.store.relayed.load(Relaxed)
     }
 
-    /// Upserts a pod of another node. False if a pod of this node has the name, which is watched
-    /// until it is gone: then is the time to try again.
+    /// Upserts a pod of another node. False if a watched pod of this node has the name: the caller
+    /// retries until that one is deleted.
     pub fn upsert_relayed(&self, key: ObjectKey, pod: Pod) -> bool {
         let is_free = !self.is_own(&key);
         if is_free {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use webb_cluster::address_block;
 
+use crate::protocol_error::ProtocolError;
 use crate::wire::Addresses;
-use crate::wrong::Wrong;
 
 /// Bytes of an address of IPv6.
 const V6_BYTES: usize = 16;
@@ -28,10 +28,10 @@ impl Addresses {
     ///
     /// # Errors
     /// If the bytes of IPv6 are not a multiple of 16.
-    pub fn read(&self) -> Result<impl Iterator<Item = IpAddr>, Wrong> {
+    pub fn read(&self) -> Result<impl Iterator<Item = IpAddr>, ProtocolError> {
         let (v6, rest) = self.v6.as_chunks::<V6_BYTES>();
         if !rest.is_empty() {
-            return Err(Wrong::Address);
+            return Err(ProtocolError::Address);
         }
         let v4 = self.v4.iter().map(|bits| IpAddr::V4(Ipv4Addr::from_bits(*bits)));
         Ok(v4.chain(v6.iter().map(|octets| IpAddr::V6(Ipv6Addr::from(*octets)).to_canonical())))
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(message.read().unwrap().collect::<Vec<_>>(), all);
         assert_eq!((message.v4[0], message.len()), (0x0a00_0001, 3));
         message.v6 = message.v6.slice(1..);
-        assert_eq!(message.read().err(), Some(Wrong::Address));
+        assert_eq!(message.read().err(), Some(ProtocolError::Address));
     }
 
     /// A block has 64 addresses.

@@ -12,10 +12,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::held::{Changes, Held, HeldCounts};
+use crate::protocol_error::ProtocolError;
 use crate::serve::greet;
 use crate::wire::names_client::NamesClient;
 use crate::wire::{Answer, Hello, Request};
-use crate::wrong::Wrong;
 use crate::{BEAT_INTERVAL, VERSION};
 
 /// Bytes of an answer at most.
@@ -77,7 +77,7 @@ pub enum FollowError {
     Silent,
     /// It sent what no relay sends.
     #[error("the relay answers wrongly: {0}")]
-    Wrong(#[from] Wrong),
+    Protocol(#[from] ProtocolError),
 }
 
 impl From<Status> for FollowError {
@@ -100,7 +100,7 @@ impl FollowError {
             Self::Age => "age",
             Self::Ended => "ended",
             Self::Silent => "silent",
-            Self::Wrong(_) => "wrong_answer",
+            Self::Protocol(_) => "wrong_answer",
         }
     }
 }
@@ -220,7 +220,7 @@ async fn run(
             deadline = tokio::time::Instant::now() + SILENCE;
             following.answers.fetch_add(1, Relaxed);
             if answer.hello.is_some() {
-                return Err(Wrong::Hello.into());
+                return Err(ProtocolError::Hello.into());
             }
             if let Some(lag_ms) = answer.lag_ms {
                 following.note_lag(lag_ms);

@@ -17,8 +17,8 @@ use webb_index::ObjectKey;
 use crate::directory::{MAX_PODS_OF_ADDRESS, MAX_PROFILES};
 use crate::nodes::Nodes;
 use crate::profile::Profile;
+use crate::protocol_error::ProtocolError;
 use crate::wire;
-use crate::wrong::Wrong;
 
 /// Addresses of pods that are held at most.
 const MAX_NAMED: usize = 24_576;
@@ -110,7 +110,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Holds nothing yet. Pods of `own_node` are no business of a relay.
+    /// Holds nothing yet. Pods of `own_node` are ignored.
     pub fn new(own_node: String) -> Self {
         Self::bounded(own_node, MAX_NAMED, MAX_UNNAMED)
     }
@@ -189,24 +189,24 @@ impl Held {
     ///
     /// What comes before a part that no correct relay sends is taken, so there are changes beside
     /// the error.
-    pub fn take(&mut self, answer: wire::Answer) -> (Changes, Result<(), Wrong>) {
+    pub fn take(&mut self, answer: wire::Answer) -> (Changes, Result<(), ProtocolError>) {
         let mut changes = Changes::default();
         let outcome = self.take_parts(answer, &mut changes);
         changes.pods.append(&mut self.make_room());
         (changes, outcome)
     }
 
-    fn take_parts(&mut self, answer: wire::Answer, changes: &mut Changes) -> Result<(), Wrong> {
+    fn take_parts(&mut self, answer: wire::Answer, changes: &mut Changes) -> Result<(), ProtocolError> {
         if answer.forget_profiles {
             self.profiles.clear();
         }
         for message in answer.profiles {
             if self.profiles.len() >= MAX_PROFILES + MAX_PODS_OF_ADDRESS {
-                return Err(Wrong::TooMany("profiles"));
+                return Err(ProtocolError::TooMany("profiles"));
             }
             let (number, profile) = (message.number, Profile::read(message)?);
             if self.profiles.insert(number, Arc::new(profile)).is_some() {
-                return Err(Wrong::KnownProfile);
+                return Err(ProtocolError::KnownProfile);
             }
         }
         if let Some(networks) = &answer.networks {
@@ -216,7 +216,7 @@ impl Held {
         answer.entries.into_iter().try_for_each(|entry| self.take_entry(entry, &mut changes.pods))
     }
 
-    fn take_networks(&mut self, networks: &wire::Networks) -> Result<(), Wrong> {
+    fn take_networks(&mut self, networks: &wire::Networks) -> Result<(), ProtocolError> {
         let none = wire::Addresses::default();
         let (added, removed) = (networks.added.as_ref().unwrap_or(&none), networks.removed.as_ref().unwrap_or(&none));
         if networks.begins {
@@ -241,20 +241,20 @@ impl Held {
         Ok(())
     }
 
-    fn take_entry(&mut self, entry: wire::Entry, changed: &mut BTreeSet<ObjectKey>) -> Result<(), Wrong> {
+    fn take_entry(&mut self, entry: wire::Entry, changed: &mut BTreeSet<ObjectKey>) -> Result<(), ProtocolError> {
         let address = entry.address.unwrap_or_default();
         if address.len() != 1 {
-            return Err(Wrong::Address);
+            return Err(ProtocolError::Address);
         }
-        let address = address.read()?.next().ok_or(Wrong::Address)?;
+        let address = address.read()?.next().ok_or(ProtocolError::Address)?;
         if entry.pods.len() > MAX_PODS_OF_ADDRESS {
-            return Err(Wrong::TooMany("pods of an address"));
+            return Err(ProtocolError::TooMany("pods of an address"));
         }
         let mut pods = Vec::with_capacity(entry.pods.len());
         for pod in entry.pods {
-            let profile = self.profiles.get(&pod.profile).ok_or(Wrong::UnknownProfile)?;
+            let profile = self.profiles.get(&pod.profile).ok_or(ProtocolError::UnknownProfile)?;
             if pod.name.is_empty() {
-                return Err(Wrong::Pod);
+                return Err(ProtocolError::Pod);
             }
             if pod.node != self.own_node {
                 let key = ObjectKey { namespace: profile.namespace.clone(), name: pod.name };

@@ -18,8 +18,8 @@ mod held;
 mod nodes;
 mod profile;
 mod proto;
+mod protocol_error;
 mod serve;
-mod wrong;
 
 pub use directory::{Directory, Lease, Sent, TooMany};
 pub use follow::{Asks, FollowError, Following, asks, drain, follow};
@@ -27,8 +27,8 @@ pub use fuzz::fuzz;
 pub use held::{Changes, Held, HeldCounts};
 pub use profile::Profile;
 pub use proto::wire;
+pub use protocol_error::ProtocolError;
 pub use serve::{ServeError, Site, serve};
-pub use wrong::Wrong;
 
 /// The version of the protocol.
 pub const VERSION: u32 = 1;

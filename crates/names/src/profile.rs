@@ -8,8 +8,8 @@ use webb_flow::hash::RandomState;
 use webb_index::Workload;
 use webb_index::policy::spec::{Labels, NamedPort};
 
+use crate::protocol_error::ProtocolError;
 use crate::wire;
-use crate::wrong::Wrong;
 
 /// The fields that replicas share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -59,18 +59,18 @@ impl Profile {
     }
 
     /// The profile of a message.
-    pub(crate) fn read(message: wire::Profile) -> Result<Self, Wrong> {
+    pub(crate) fn read(message: wire::Profile) -> Result<Self, ProtocolError> {
         let port = |port: wire::Port| {
-            let protocol = u8::try_from(port.protocol).map_err(|_| Wrong::Pod)?;
-            Ok(NamedPort { name: port.name, protocol, port: u16::try_from(port.port).map_err(|_| Wrong::Pod)? })
+            let protocol = u8::try_from(port.protocol).map_err(|_| ProtocolError::Pod)?;
+            Ok(NamedPort { name: port.name, protocol, port: u16::try_from(port.port).map_err(|_| ProtocolError::Pod)? })
         };
         if message.namespace.is_empty() {
-            return Err(Wrong::Pod);
+            return Err(ProtocolError::Pod);
         }
         Ok(Self {
             namespace: message.namespace,
             labels: message.labels.into_iter().collect(),
-            ports: message.ports.into_iter().map(port).collect::<Result<_, Wrong>>()?,
+            ports: message.ports.into_iter().map(port).collect::<Result<_, ProtocolError>>()?,
             service_account: message.service_account,
             workload: message.workload.map(|workload| Workload { name: workload.name, kind: workload.kind }),
             vendor: message.vendor,
@@ -135,7 +135,7 @@ mod tests {
             wire::Profile { ports: vec![wire::Port { port: 65536, ..wire::Port::default() }], ..message.clone() },
             wire::Profile { ports: vec![wire::Port { protocol: 256, ..wire::Port::default() }], ..message },
         ] {
-            assert_eq!(Profile::read(wrong), Err(Wrong::Pod));
+            assert_eq!(Profile::read(wrong), Err(ProtocolError::Pod));
         }
     }
 

@@ -16,9 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use webb_flow::hash::seed;
 
 use crate::directory::{Directory, Lease};
+use crate::protocol_error::ProtocolError;
 use crate::wire::names_server::{Names, NamesServer};
 use crate::wire::{Addresses, Answer, Hello, Request as Asked};
-use crate::wrong::Wrong;
 use crate::{BEAT_INTERVAL, VERSION};
 
 /// Bytes of a request: it asks for 4096 addresses and releases as many.
@@ -108,7 +108,7 @@ impl Names for Relay {
         let mut requests = requests.into_inner();
         let first = timeout(HELLO_TIMEOUT, requests.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no greeting came"))??;
-        let first = first.ok_or_else(|| Status::invalid_argument(Wrong::Hello.to_string()))?;
+        let first = first.ok_or_else(|| Status::invalid_argument(ProtocolError::Hello.to_string()))?;
         greet(first.hello.as_ref(), &self.site.cluster)
             .map_err(|wrong| Status::failed_precondition(wrong.to_string()))?;
         let lease = self.directory.connect();
@@ -131,13 +131,13 @@ impl Names for Relay {
 }
 
 /// Checks the greeting of the other side.
-pub(crate) fn greet(hello: Option<&Hello>, cluster: &str) -> Result<(), Wrong> {
-    let hello = hello.ok_or(Wrong::Hello)?;
+pub(crate) fn greet(hello: Option<&Hello>, cluster: &str) -> Result<(), ProtocolError> {
+    let hello = hello.ok_or(ProtocolError::Hello)?;
     if hello.version != VERSION {
-        return Err(Wrong::Version(hello.version));
+        return Err(ProtocolError::Version(hello.version));
     }
     if hello.cluster != cluster {
-        return Err(Wrong::Cluster { theirs: hello.cluster.clone(), ours: cluster.to_owned() });
+        return Err(ProtocolError::Cluster { theirs: hello.cluster.clone(), ours: cluster.to_owned() });
     }
     Ok(())
 }
@@ -232,9 +232,9 @@ impl AgentStream {
 
 /// Takes a request.
 pub(crate) fn take(lease: &Lease, request: &Asked) -> Result<(), Status> {
-    let wrong = |wrong: Wrong| Status::invalid_argument(wrong.to_string());
+    let wrong = |wrong: ProtocolError| Status::invalid_argument(wrong.to_string());
     if request.hello.is_some() {
-        return Err(wrong(Wrong::Hello));
+        return Err(wrong(ProtocolError::Hello));
     }
     let read = |addresses: &Option<Addresses>| -> Result<Vec<IpAddr>, Status> {
         addresses.as_ref().map_or_else(|| Ok(Vec::new()), |some| Ok(some.read().map_err(wrong)?.collect()))

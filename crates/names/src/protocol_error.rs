@@ -2,7 +2,7 @@
 
 /// A message that no correct side sends. The stream ends with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
+pub enum ProtocolError {
     /// No greeting, or a second one.
     #[error("a greeting is expected in the first message of a stream, and in no other")]
     Hello,
@@ -32,19 +32,4 @@ pub enum Wrong {
     /// More profiles, pods of an address or networks than there can be.
     #[error("there are more {0} than there can be")]
     TooMany(&'static str),
-}
-
-impl Wrong {
-    /// Value of the label `reason`.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Hello => "greeting",
-            Self::Version(_) => "version",
-            Self::Cluster { .. } => "cluster",
-            Self::Address => "address",
-            Self::KnownProfile | Self::UnknownProfile => "profile",
-            Self::Pod => "pod",
-            Self::TooMany(_) => "too_many",
-        }
-    }
 }
