@@ -27,7 +27,7 @@ use webb_index::Index;
 use webb_names::Asks;
 
 use super::pending_queries::{PendingQueries, PendingQuery};
-use super::unnamed::{Unnamed, is_unnamed, is_unnamed_address};
+use super::unnamed::{Unnamed, Waited, is_unnamed};
 use super::{BATCH, Batch, Counters};
 use crate::records::Waker;
 
@@ -76,6 +76,8 @@ impl Default for Translations {
 struct Waiting {
     flow: Flow,
     why: LookupReasons,
+    /// Its wait for names, if it has waited for some before.
+    waited: Option<Waited>,
     since: Instant,
 }
 
@@ -192,10 +194,10 @@ impl DeferredFlows {
         }
         self.unnamed.turn(&room.index, self.now_ns);
         while room.flows.len() < BATCH
-            && let Some((flow, why)) = self.unnamed.next(&room.index, self.now_ns, last)
+            && let Some((flow, why, waited)) = self.unnamed.next(&room.index, last)
         {
             let why = LookupReasons { front: flow.source.any_front(flow.destination), ..why };
-            self.take_named(flow, why, room, now);
+            self.take_named(flow, why, Some(waited), room, now);
         }
         while room.flows.len() < BATCH
             && let Some((HeldDrop { flow, why, backend }, has_come)) = self.drops.next(&room.index, self.now_ns, last)
@@ -253,15 +255,17 @@ impl DeferredFlows {
             self.waiting.push_back(waiting);
             return;
         }
-        if self.waits_for_backend(unresolved, &waiting.flow, waiting.why, found.backend, &room.index) {
+        let Waiting { flow, why, mut waited, .. } = waiting;
+        if self.unnamed.hold_for_backend((unresolved, &flow), why, found.backend, &mut waited, &room.index) {
             return;
         }
+        self.unnamed.count(waited);
         match found.outcome {
             NatLookup::Resolved => self.counts.delayed += 1,
             NatLookup::Unresolved => self.counts.missed += 1,
             NatLookup::NotTranslated => {}
         }
-        self.finish(waiting.flow, waiting.why, found.backend, room, now);
+        self.finish(flow, why, found.backend, room, now);
     }
 
     /// The time of this turn, of the clock that flows are stamped with.
@@ -275,23 +279,30 @@ impl DeferredFlows {
         // Before the first names every flow would wait; those waited in the rings. Without a source
         // none will come.
         if !is_unnamed(&flow) || !room.index.awaits_names() {
-            self.take_named(flow, why, room, now);
-        } else if let Some(flow) = self.unnamed.hold(flow, why, None, self.now_ns) {
-            self.take_named(flow, why, room, now);
+            self.take_named(flow, why, None, room, now);
+        } else if let waited @ Some(_) = self.unnamed.hold(flow, why) {
+            self.take_named(flow, why, waited, room, now);
         }
     }
 
-    /// Takes a flow that does not wait for a name.
-    fn take_named(&mut self, mut flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
+    /// Takes a flow that does not wait for the names of its ends.
+    fn take_named(
+        &mut self,
+        mut flow: Flow,
+        why: LookupReasons,
+        mut waited: Option<Waited>,
+        room: &mut Batch,
+        now: Instant,
+    ) {
         let mut backend = None;
         if why.front {
             let unresolved = flow;
             let found = lookup(&mut flow, &room.index, &self.table);
-            if self.waits_for_backend(unresolved, &flow, why, found.backend, &room.index) {
+            if self.unnamed.hold_for_backend((unresolved, &flow), why, found.backend, &mut waited, &room.index) {
                 return;
             }
             if found.may_resolve_later && self.followed && self.waiting.len() < MAX_WAITING {
-                self.waiting.push_back(Waiting { flow, why, since: now });
+                self.waiting.push_back(Waiting { flow, why, waited, since: now });
                 return;
             }
             match found.outcome {
@@ -301,24 +312,8 @@ impl DeferredFlows {
             }
             backend = found.backend;
         }
+        self.unnamed.count(waited);
         self.finish(flow, why, backend, room, now);
-    }
-
-    /// Has a flow wait for the name of the pod behind a Service, if a relay is asked for it.
-    /// Watches of all pods have it already.
-    fn waits_for_backend(
-        &mut self,
-        unresolved: Flow,
-        resolved: &Flow,
-        why: LookupReasons,
-        backend: Option<Peer>,
-        index: &Index,
-    ) -> bool {
-        let behind = backend.map(|(address, _)| address).filter(|address| self.unnamed.asks(*address));
-        match behind.filter(|address| index.awaits_names() && is_unnamed_address(index, *address, resolved)) {
-            Some(behind) => self.unnamed.hold(unresolved, why, Some(behind), self.now_ns).is_none(),
-            None => false,
-        }
     }
 
     /// Names a flow of layer 7. False if its translation may come yet, which is worth waiting for.

@@ -825,6 +825,38 @@ fn a_late_backend_is_asked_for() {
     pipeline.finish();
 }
 
+/// A flow that has waited for its source waits for the pod behind its Service within the same
+/// seconds, and is counted once.
+#[test]
+fn names_are_waited_for_once() {
+    let (asks, mut asked) = asks();
+    let pipeline = pipeline_asking(true, Asked::No, Some(asks));
+    pipeline.at(100);
+    let (client, behind) = ("10.0.3.20", "10.0.3.7");
+    let opened = Connection { source: peer(client, 4000), destination: peer(SERVICE, 80), protocol: L4::Tcp };
+    let arrived = Connection { destination: peer(behind, 8080), ..opened };
+    pipeline.tell(NatUpdate::Add(Translation { opened, arrived }));
+    pipeline.send([at(100, leaves((client, 4000), (SERVICE, 80)))]);
+    assert_eq!(asked.blocking_recv(), Some(ip(client).ip()));
+    // A younger one must not keep it.
+    pipeline.at(102);
+    pipeline.send([at(102, leaves((CLIENT, 4001), ("10.0.3.8", 80)))]);
+    assert_eq!(asked.blocking_recv(), Some(ip("10.0.3.8").ip()));
+    pipeline.index.store(Arc::new(index_with(&[("late", client)])));
+    assert_eq!(asked.blocking_recv(), Some(ip(behind).ip()));
+    pipeline.at(103);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0]), ["a/late", "reserved:unknown", "", "a/web"]);
+    pipeline.at(105);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[1], "reserved:unknown");
+    let waits = || [0, 1, 2].map(|at| pipeline.counters.name_waits[at].load(Relaxed));
+    let began = Instant::now();
+    while waits() != [0, 2, 0] {
+        assert!(began.elapsed() < Duration::from_mins(1), "{:?}", waits());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    pipeline.finish();
+}
+
 /// A pod that is not listed yet talks: its flows wait for its name, and get it with the index that
 /// has it. Who gets no name within some seconds is unknown, never the world, and nothing is said of
 /// policies that might allow it; then the address is not waited for again.
