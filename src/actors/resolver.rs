@@ -381,9 +381,18 @@ impl Resolver {
             self.watching.store(matches!(chosen, ChosenSource::Kubernetes(_)), Relaxed);
             self.cache.set_sourced(!matches!(chosen, ChosenSource::Nothing));
             match chosen {
-                ChosenSource::Kubernetes(access) => self.follow_api(lifecycle, turn, &access, &sources)?,
-                ChosenSource::Manifest(path) => self.follow_manifest(lifecycle, turn, &path),
-                ChosenSource::Nothing => self.follow_nothing(lifecycle, turn),
+                ChosenSource::Kubernetes(access) => {
+                    self.use_relay(true);
+                    self.follow_api(lifecycle, turn, &access, &sources)?;
+                }
+                ChosenSource::Manifest(path) => {
+                    self.use_relay(false);
+                    self.follow_manifest(lifecycle, turn, &path);
+                }
+                ChosenSource::Nothing => {
+                    self.use_relay(false);
+                    self.follow_nothing(lifecycle, turn);
+                }
                 ChosenSource::Missing(what) => {
                     lifecycle.beat();
                     self.component.set_state(State::Degraded, what);
@@ -393,6 +402,18 @@ impl Resolver {
             }
         }
         Ok(())
+    }
+
+    /// Sets whether the source is one beside which a relay names the pods of other nodes, if there is
+    /// a relay. Without it no block of addresses is a relay's, and none is asked of it.
+    fn use_relay(&self, is_used: bool) {
+        self.cache.set_relayed(is_used && self.relay.is_some());
+        if !is_used {
+            self.cache.set_relayed_blocks([]);
+        }
+        if let Some(relay) = &self.relay {
+            relay.asks().set_open(is_used);
+        }
     }
 
     /// False when this source is not to be followed any more.

@@ -123,7 +123,7 @@ impl Unnamed {
 
     /// True if a relay is asked, and was not asked for this address in vain.
     fn asks(&self, address: Address) -> bool {
-        self.asks.is_some() && self.vain.get(&address).is_none()
+        self.asks.as_ref().is_some_and(Asks::is_open) && self.vain.get(&address).is_none()
     }
 
     /// Begins a turn; called before [`Unnamed::next`].
@@ -180,7 +180,7 @@ impl Unnamed {
         if self.waiting.len() >= MAX_WAITING {
             return ended(Outcome::QueueFull);
         }
-        if let Some(asks) = &self.asks {
+        if let Some(asks) = self.asks.as_ref().filter(|asks| asks.is_open()) {
             for address in unnamed_ends(&flow).chain(behind) {
                 if self.asked.get(&address).is_none() && asks.ask(address.ip()) {
                     self.asked.insert(address, (), self.now_ns);

@@ -19,6 +19,7 @@ use webb_flow::fault::State;
 use webb_flow::{Address, Sort};
 use webb_names::{Directory, Site, serve};
 use webb_observer::client::ServerAddress;
+use webb_settings::ClusterSource;
 
 use crate::kube_api::Api;
 use crate::kube_api::agent::timings;
@@ -72,9 +73,13 @@ impl Relay {
 }
 
 fn agent(api: &Api, relay: SocketAddr) -> Resolver {
+    start_with(agent_sources(api, relay), &[])
+}
+
+fn agent_sources(api: &Api, relay: SocketAddr) -> Sources {
     let server = ServerAddress::Tcp { host: relay.ip().to_string(), port: relay.port(), tls: None };
     let relay = Some(RelaySettings { server, cluster: "lab".to_owned(), node: "node-1".to_owned() });
-    start_with(Sources { relay, ..sources(Some(api.kubeconfig(None))) }, &[])
+    Sources { relay, ..sources(Some(api.kubeconfig(None))) }
 }
 
 fn elsewhere(name: &str, ip: &str) -> Value {
@@ -176,6 +181,40 @@ async fn old_streams_are_no_fault() {
         })
         .await;
     assert_eq!(ended(&resolver).1, before.1, "nothing else has ended a stream");
+    resolver.supervisor.send(Finish).await.unwrap();
+    relay.end().await;
+}
+
+/// A source beside which no relay is asked takes all that the relay has said with it: its blocks
+/// are networks of pods no more, agents are known again, and nothing is asked.
+#[actix::test]
+async fn another_source_is_without_the_relay() {
+    let _shared = ALONE.read().await;
+    let api = Api::start();
+    api.put(elsewhere("far", "10.2.0.1"));
+    let relay = Relay::start(&api, ([127, 0, 0, 1], 0).into()).await;
+    let resolver = agent(&api, relay.at);
+    ask(&resolver, "10.2.0.1");
+    resolver.until("named", |resolver| resolver.who("10.2.0.1") == "default/far").await;
+    assert_eq!(sort(&resolver, "10.2.0.2"), Sort::Unnamed);
+    let relayed = |resolver: &Resolver| {
+        (resolver.names.cache().is_relayed(), resolver.names.asks().is_some_and(|asks| asks.is_open()))
+    };
+    assert_eq!(relayed(&resolver), (true, true));
+
+    let manifest = api.scratch().join("m.yaml");
+    std::fs::write(&manifest, pod("default", "listed", "10.1.0.2").to_string()).unwrap();
+    let of_api = agent_sources(&api, relay.at);
+    let of_file = Sources { source: ClusterSource::Manifest, manifest: Some(manifest), ..of_api.clone() };
+    for source in [of_file, Sources { source: ClusterSource::None, ..of_api.clone() }] {
+        resolver.names.read_from(source);
+        resolver.until("no pods' network", |resolver| sort(resolver, "10.2.0.2") == Sort::World).await;
+        assert_eq!((sort(&resolver, "10.2.0.1"), relayed(&resolver)), (Sort::World, (false, false)));
+        resolver.names.read_from(of_api.clone());
+        resolver.until("named again", |resolver| resolver.who("10.2.0.1") == "default/far").await;
+        resolver.until("a block again", |resolver| sort(resolver, "10.2.0.2") == Sort::Unnamed).await;
+        assert_eq!(relayed(&resolver), (true, true));
+    }
     resolver.supervisor.send(Finish).await.unwrap();
     relay.end().await;
 }

@@ -35,6 +35,7 @@ const MAX_REQUESTS: usize = 4;
 pub struct Asks {
     sender: mpsc::Sender<IpAddr>,
     refused: Arc<AtomicU64>,
+    is_open: Arc<AtomicBool>,
 }
 
 impl Asks {
@@ -48,6 +49,16 @@ impl Asks {
         has_room
     }
 
+    /// True while names come from a relay; so at first.
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Relaxed)
+    }
+
+    /// Sets whether names come from a relay.
+    pub fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Relaxed);
+    }
+
     /// Number of asks that had no room.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
@@ -57,7 +68,7 @@ impl Asks {
 /// A bounded way for asks to the client.
 pub fn asks() -> (Asks, mpsc::Receiver<IpAddr>) {
     let (sender, receiver) = mpsc::channel(MAX_ASKS);
-    (Asks { sender, refused: Arc::default() }, receiver)
+    (Asks { sender, refused: Arc::default(), is_open: Arc::new(AtomicBool::new(true)) }, receiver)
 }
 
 /// The reason for the end of a connection.

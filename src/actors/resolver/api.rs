@@ -31,7 +31,6 @@ impl Resolver {
     ) -> Result<(), Failure> {
         self.problems.store(0, Relaxed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        self.cache.set_relayed(self.relay.is_some());
         runtime.block_on(async {
             tokio::select! {
                 never = kubernetes::follow(access, &of.timings, &self.cache, &self.watches, &self.changed) => match never {},
