@@ -104,6 +104,8 @@ impl FollowError {
             Self::Status(status) => match status.code() {
                 Code::Unavailable => "unavailable",
                 Code::FailedPrecondition | Code::Unimplemented => "version",
+                // A connection that breaks has no status of the relay; these are the client's own.
+                Code::Unknown | Code::Cancelled => "ended",
                 Code::ResourceExhausted => "too_many",
                 Code::Internal | Code::OutOfRange | Code::InvalidArgument => "protocol",
                 _ => "refused",

@@ -189,6 +189,46 @@ async fn wrong_answers_end_the_stream() {
     }
 }
 
+/// A connection that breaks, as when the relay's node fails, has ended; the relay has refused
+/// nothing.
+#[tokio::test]
+async fn broken_connections_have_ended() {
+    let relay = Relay::start("east").await;
+    for is_reset in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (cut, mut is_cut) = mpsc::channel::<()>(1);
+        let between = async {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = tokio::net::TcpStream::connect(relay.at).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                _ = is_cut.recv() => {}
+            }
+            if is_reset {
+                near.set_zero_linger().unwrap();
+            }
+            drop((near, far));
+            std::future::pending::<()>().await;
+        };
+        let mut agent = Agent::new();
+        let following = Arc::clone(&agent.following);
+        let when_connected = async {
+            while !following.is_connected() {
+                sleep(Duration::from_millis(2)).await;
+            }
+            cut.send(()).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let error = tokio::select! {
+            error = agent.error(at) => error,
+            () = between => unreachable!(),
+            () = when_connected => unreachable!(),
+        };
+        assert_eq!(error.label(), "ended", "{error:?}");
+    }
+}
+
 /// An address that was not asked for is passed over, and counted: it may have been released.
 #[tokio::test]
 async fn unasked_addresses_are_passed_over() {
