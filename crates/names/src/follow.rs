@@ -104,6 +104,7 @@ impl FollowError {
             Self::Status(status) => match status.code() {
                 Code::Unavailable => "unavailable",
                 Code::FailedPrecondition | Code::Unimplemented => "version",
+                Code::NotFound => "cluster",
                 // A connection that breaks has no status of the relay; these are the client's own.
                 Code::Unknown | Code::Cancelled => "ended",
                 Code::ResourceExhausted => "too_many",
@@ -113,6 +114,8 @@ impl FollowError {
             Self::Age => "age",
             Self::Ended => "ended",
             Self::Silent => "silent",
+            Self::Protocol(ProtocolError::Version(_)) => "version",
+            Self::Protocol(ProtocolError::Cluster { .. }) => "cluster",
             Self::Protocol(_) => "wrong_answer",
         }
     }

@@ -108,9 +108,8 @@ impl Names for Relay {
         let mut requests = requests.into_inner();
         let first = timeout(HELLO_TIMEOUT, requests.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no greeting came"))??;
-        let first = first.ok_or_else(|| Status::invalid_argument(ProtocolError::Hello.to_string()))?;
-        greet(first.hello.as_ref(), &self.site.cluster)
-            .map_err(|wrong| Status::failed_precondition(wrong.to_string()))?;
+        let first = first.ok_or_else(|| refusal(&ProtocolError::Hello))?;
+        greet(first.hello.as_ref(), &self.site.cluster).map_err(|error| refusal(&error))?;
         let lease = self.directory.connect();
         take(&lease, &Asked { hello: None, ..first })?;
         let hello = Hello { version: VERSION, cluster: self.site.cluster.clone(), name: self.site.name.clone() };
@@ -140,6 +139,17 @@ pub(crate) fn greet(hello: Option<&Hello>, cluster: &str) -> Result<(), Protocol
         return Err(ProtocolError::Cluster { theirs: hello.cluster.clone(), ours: cluster.to_owned() });
     }
     Ok(())
+}
+
+/// The status that ends the stream of an agent that sent what no correct one sends. The agent tells
+/// its reason by the code.
+fn refusal(error: &ProtocolError) -> Status {
+    let text = error.to_string();
+    match error {
+        ProtocolError::Version(_) => Status::failed_precondition(text),
+        ProtocolError::Cluster { .. } => Status::not_found(text),
+        _ => Status::invalid_argument(text),
+    }
 }
 
 /// A random part of a duration.
@@ -232,12 +242,12 @@ impl AgentStream {
 
 /// Takes a request.
 pub(crate) fn take(lease: &Lease, request: &Asked) -> Result<(), Status> {
-    let wrong = |wrong: ProtocolError| Status::invalid_argument(wrong.to_string());
     if request.hello.is_some() {
-        return Err(wrong(ProtocolError::Hello));
+        return Err(refusal(&ProtocolError::Hello));
     }
     let read = |addresses: &Option<Addresses>| -> Result<Vec<IpAddr>, Status> {
-        addresses.as_ref().map_or_else(|| Ok(Vec::new()), |some| Ok(some.read().map_err(wrong)?.collect()))
+        let Some(some) = addresses else { return Ok(Vec::new()) };
+        Ok(some.read().map_err(|error| refusal(&error))?.collect())
     };
     lease.release(read(&request.release)?);
     lease.ask(read(&request.ask)?).map_err(|many| Status::resource_exhausted(many.to_string()))

@@ -135,7 +135,7 @@ async fn relays_refuse() {
 
     let other = Relay::start("west").await;
     let error = agent.error(other.at).await;
-    assert_eq!(error.label(), "version");
+    assert_eq!(error.label(), "cluster");
     assert!(error.to_string().contains("\"east\"") && error.to_string().contains("\"west\""), "{error}");
 
     let stop = relay.stop.clone();
@@ -165,11 +165,17 @@ fn profile(number: u64) -> Profile {
 async fn wrong_answers_end_the_stream() {
     let answer = |profiles: Vec<Profile>, entries: Vec<Entry>| Answer { profiles, entries, ..Answer::default() };
     let good = answer(vec![profile(1)], vec![entry("10.0.1.1", 1)]);
-    let other_version = Hello { version: 99, cluster: "east".to_owned(), name: "liar".to_owned() };
+    let east = || Hello { version: webb_names::VERSION, cluster: "east".to_owned(), name: "liar".to_owned() };
+    let greeting = |hello: Hello| vec![Answer { hello: Some(hello), ..Answer::default() }];
     let no_address = Entry { address: None, ..entry("10.0.1.1", 1) };
     let crowd = Entry { pods: vec![entry("10.0.1.1", 1).pods[0].clone(); 9], ..entry("10.0.1.1", 1) };
-    let cases: [(Vec<Answer>, &str); 8] = [
-        (vec![Answer { hello: Some(other_version), ..Answer::default() }], "version 99"),
+    for (hello, label) in
+        [(Hello { version: 99, ..east() }, "version"), (Hello { cluster: "west".to_owned(), ..east() }, "cluster")]
+    {
+        let error = Agent::new().error(lying(greeting(hello)).await).await;
+        assert_eq!(error.label(), label, "{error}");
+    }
+    let cases: [(Vec<Answer>, &str); 7] = [
         (vec![good.clone()], "greeting"),
         (vec![hello(), hello()], "greeting"),
         (vec![hello(), good.clone(), answer(vec![profile(1)], vec![])], "sent twice"),
