@@ -1,9 +1,10 @@
 //! The client's state: the addresses that an agent holds, and what the relay said of each.
 //!
 //! It is bounded: of the addresses that pods have, and of all others, the one that was asked for
-//! first is released when there are too many. Its maps are sorted: hash tables whose entries come and
-//! go would take twice the memory. While no relay is there the answers stay; a new
-//! stream begins with all addresses being asked for again.
+//! first is released when there are too many; of the others, one without an answer, which flows
+//! wait for, is released last. Its maps are sorted: hash tables whose entries come and go would take
+//! twice the memory. While no relay is there the answers stay; a new stream begins with all
+//! addresses being asked for again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -317,7 +318,7 @@ impl Held {
         }
     }
 
-    /// Releases what was asked for first, until there is room. Returns the pods that this changes.
+    /// Releases addresses until there is room. Returns the pods that this changes.
     fn make_room(&mut self) -> BTreeSet<ObjectKey> {
         let mut changed = BTreeSet::new();
         while let Some(address) = self.surplus() {
@@ -343,9 +344,21 @@ impl Held {
             return self.named.pop_first().map(|(_, address)| address);
         }
         if self.unnamed.len() > unnamed {
-            return self.unnamed.pop_first().map(|(_, address)| address);
+            let stamp = self.first_answered().or_else(|| self.unnamed.first_key_value().map(|(stamp, _)| *stamp))?;
+            return self.unnamed.remove(&stamp);
         }
         None
+    }
+
+    /// The stamp of the oldest address that no pod has. Those without an answer are few, and
+    /// passed over; without a relay they may be all.
+    fn first_answered(&self) -> Option<u64> {
+        if self.counts.unanswered == self.unnamed.len() {
+            return None;
+        }
+        let is_answered =
+            |address: &IpAddr| self.addresses.get(address).is_some_and(|held| held.answered != Answered::Never);
+        self.unnamed.iter().find(|(_, address)| is_answered(address)).map(|(stamp, _)| *stamp)
     }
 
     /// A pod, with those of its addresses that are held; none if none is.
@@ -428,6 +441,32 @@ mod tests {
         held.begin();
         assert_eq!(take(&mut held, part(true, true, Some(blocks(20, 1)))), (false, 6));
         assert_eq!(take(&mut held, part(false, false, Some(blocks(21, 1)))), (true, 2));
+    }
+
+    /// Beyond the bound, addresses that no pod has are released before those that flows wait for,
+    /// and of each the oldest first.
+    #[test]
+    fn what_is_waited_for_is_released_last() {
+        let mut held = Held::bounded("own".to_owned(), 4, 3);
+        let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let answer = |held: &mut Held, last: u8| {
+            let entry = wire::Entry { address: Some([ip(last)].into_iter().collect()), pods: vec![] };
+            held.take(wire::Answer { entries: vec![entry], ..wire::Answer::default() }).1.unwrap();
+        };
+        let held_now =
+            |held: &Held| (1..=6).filter(|last| held.addresses.contains_key(&ip(*last))).collect::<Vec<u8>>();
+        for last in 1..=3 {
+            held.ask(ip(last));
+        }
+        answer(&mut held, 2);
+        answer(&mut held, 3);
+        held.ask(ip(4));
+        assert_eq!(held_now(&held), [1, 3, 4]);
+        held.ask(ip(5));
+        assert_eq!(held_now(&held), [1, 4, 5]);
+        // All of them are waited for.
+        held.ask(ip(6));
+        assert_eq!((held_now(&held), held.counts().unanswered, held.counts().evicted), (vec![4, 5, 6], 3, 3));
     }
 
     /// More blocks than there is room for are counted, and end nothing.
