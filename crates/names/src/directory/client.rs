@@ -15,8 +15,8 @@ use crate::wire;
 /// Entries of an answer at most.
 const MAX_ENTRIES: usize = 512;
 
-/// Bytes at which an answer takes no further entry. A client reads 4 MiB, and a pod's labels have
-/// one at most.
+/// Bytes at which an answer takes no further profile and no further entry. A client reads 4 MiB, and
+/// an object of Kubernetes has 1.5 at most.
 const ENOUGH_BYTES: usize = 256 << 10;
 
 /// Blocks of an answer at most.
@@ -84,7 +84,7 @@ impl Client {
         }
         let mut answer = wire::Answer { networks, ..wire::Answer::default() };
         let mut bytes = 0;
-        while let Some(&address) = self.dirty.first()
+        'addresses: while let Some(&address) = self.dirty.first()
             && answer.entries.len() < MAX_ENTRIES
             && bytes < ENOUGH_BYTES
         {
@@ -100,11 +100,17 @@ impl Client {
                 answer.forget_profiles = true;
             }
             for pod in owners {
-                if self.profiles.insert(pod.number) {
-                    let profile = pod.profile.message(pod.number);
-                    bytes += profile.encoded_len();
-                    answer.profiles.push(profile);
+                if self.profiles.contains(&pod.number) {
+                    continue;
                 }
+                if bytes >= ENOUGH_BYTES {
+                    // The other profiles come with the next answer, and the entry after them.
+                    break 'addresses;
+                }
+                let profile = pod.profile.message(pod.number);
+                bytes += profile.encoded_len();
+                answer.profiles.push(profile);
+                self.profiles.insert(pod.number);
             }
             let entry = pods.entry(address);
             bytes += entry.encoded_len();

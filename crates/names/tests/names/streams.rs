@@ -292,3 +292,21 @@ async fn silence_and_garbage_end_the_stream() {
     }
     assert!(!agent.following.is_connected());
 }
+
+/// Pods of one address with labels as large as can be come in several answers, each of a size that
+/// a client reads.
+#[tokio::test]
+async fn large_profiles_come_in_parts() {
+    let relay = Relay::start("east").await;
+    let large = |at: usize| webb_cluster::Pod {
+        labels: [("app".to_owned(), format!("{at}{}", "x".repeat(1 << 20)))].into(),
+        ..pod("10.0.1.1")
+    };
+    for at in 0..8 {
+        relay.directory.upsert(key(&format!("web-{at}")), &large(at));
+    }
+    let mut agent = Agent::new();
+    agent.asks.ask(ip("10.0.1.1"));
+    agent.until(relay.at, |agent| named(agent, "10.0.1.1").is_some()).await;
+    assert_eq!(agent.named("10.0.1.1").unwrap().len(), 8);
+}
