@@ -31,6 +31,12 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- $values.existingSecret | default (printf "%s-%s-certs" (include "webb.namesRelay" .root) .of) -}}
 {{- end }}
 
+{{- /* Not empty where prometheus-operator scrapes the relay: as it does the agents. */ -}}
+{{- define "webb.namesRelayMonitored" -}}
+{{- $v := include "webb.values" . | fromJson -}}
+{{- if and (include "webb.namesRelay" .) (or $v.webb.podMonitor.enabled (and $v.hubble.enabled $v.hubble.metrics.serviceMonitor.enabled)) -}}true{{- end -}}
+{{- end }}
+
 {{- /* Its configuration: what the values decide, and the keys of webb.config that it reads. */ -}}
 {{- define "webb.namesRelayConfiguration" -}}
 {{- $v := include "webb.values" . | fromJson -}}
