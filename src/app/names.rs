@@ -43,7 +43,8 @@ impl Relay {
         ));
         let rows = relay_metrics::source(directory, watch, Arc::clone(served.admission()), parts.components.clone());
         let sources: [(&'static Category, CategorySource); 1] = [(&relay_metrics::CATEGORY, rows)];
-        let selection = Selection::new(settings.agent_metrics.compat, &[]);
+        // The families are webb's own, the same for every version of Cilium.
+        let selection = Selection::new(settings::Compat::V1_20, &[]);
         let endpoint = Arc::new(Endpoint::new(PREFIX, selection, sources));
         let listing = listing::start(Arc::new(listing), parts.intensity("names/pods"));
         let server = server::start(served, parts.intensity("names/server"));
