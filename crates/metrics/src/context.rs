@@ -19,6 +19,9 @@ pub enum ContextError {
     InvalidLabel(String),
 }
 
+/// Errors in the values of an option, each with the number of its value.
+pub type WrongValues = Vec<(usize, ContextError)>;
+
 /// An identifier of an endpoint (hubble-contract §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of hubble-contract §2.2")]
@@ -267,8 +270,8 @@ impl ContextSpec {
     /// `Ok(false)` if it is none of the context options.
     ///
     /// # Errors
-    /// Each value that is wrong, by its number.
-    pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, PlacedErrors> {
+    /// Each value that is wrong.
+    pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, WrongValues> {
         let list = match option.to_ascii_lowercase().as_str() {
             "labelscontext" => {
                 self.labels = labels(values)?;
@@ -391,11 +394,8 @@ fn identifier(value: &str) -> Result<Identifier, ContextError> {
     known.map(|&(_, identifier)| identifier).ok_or_else(|| ContextError::Unknown(value.to_owned()))
 }
 
-/// Errors of an option's values, each with the value's place.
-pub type PlacedErrors = Vec<(usize, ContextError)>;
-
 /// The labels named, in the fixed order, each once. Names are case-sensitive here.
-fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, PlacedErrors> {
+fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, WrongValues> {
     let named = each(values, |value| {
         let known = LABELS.iter().position(|(name, _)| *name == value);
         known.ok_or_else(|| ContextError::InvalidLabel(value.to_owned()))
@@ -403,8 +403,8 @@ fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, PlacedErrors>
     Ok(LABELS.into_iter().enumerate().filter(|(at, _)| named.contains(at)).map(|(_, label)| label).collect())
 }
 
-/// The meaning of each value, or each error with the number of its value.
-fn each<T>(values: &[String], read: impl Fn(&str) -> Result<T, ContextError>) -> Result<Vec<T>, PlacedErrors> {
+/// The meaning of each value, or all errors.
+fn each<T>(values: &[String], read: impl Fn(&str) -> Result<T, ContextError>) -> Result<Vec<T>, WrongValues> {
     let (mut meanings, mut errors) = (Vec::new(), Vec::new());
     for (at, value) in values.iter().enumerate() {
         match read(value) {
