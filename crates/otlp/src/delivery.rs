@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep_until};
 use webb_flow::fault::inject;
 
 use crate::answer::{Answer, Verdict};
-
 use crate::encoding::Encoding;
 use crate::figures::Loss;
 use crate::io::Failure;

@@ -44,6 +44,10 @@ pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
     let brokers = reader.array(|reader| {
         let (id, host, port) = (reader.i32()?, reader.string()?, reader.i32()?);
         let _rack = reader.string()?;
+        // It is shown where it cannot be reached.
+        if host.contains(char::is_control) {
+            return Err(Malformed);
+        }
         Ok((id, Broker { host: host.to_owned(), port: u16::try_from(port).map_err(|_| Malformed)? }))
     })?;
     let (_cluster, _controller) = (reader.string()?, reader.i32()?);
