@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 
 use crate::cli::{Exit, TopArgs, environment};
-use crate::top::{Appearance, Outcome, Source, Start, Wanted, json, once, run};
+use crate::top::{Appearance, Failure, Outcome, Source, Start, Wanted, json, once, run};
 
 /// Shows or prints what an agent sees.
 ///
@@ -34,6 +34,10 @@ pub fn top(arguments: &TopArgs, out: &mut dyn Write) -> io::Result<Exit> {
                 eprintln!("incomplete: {reason}");
             }
             Exit::Incomplete
+        }
+        Outcome::NoAnswer(Failure::Token(why)) => {
+            eprintln!("{why}");
+            Exit::Configuration
         }
         Outcome::NoAnswer(failure) => {
             eprintln!("no answer: {failure}");

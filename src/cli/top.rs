@@ -25,7 +25,8 @@ Exit codes:
   0   done
   3   the numbers are incomplete: something was lost, or a part of the agent is not up (--once, --json)
   4   the agent does not answer, or refuses (--once, --json)
-  64  the command line is wrong, or there is no terminal and neither --once nor --json
+  64  the command line is wrong, the token file cannot be used, or there is no terminal and neither
+      --once nor --json
   74  the output cannot be written";
 
 /// `webb top`.

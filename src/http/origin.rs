@@ -7,10 +7,8 @@
 //! site without asking first, and it is not answered when it asks: so what changes something needs
 //! one.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
@@ -22,15 +20,13 @@ use actix_web::http::header::{
 use actix_web::http::{Method, Uri};
 use actix_web::middleware::Next;
 use webb_flow::fault::{Component, State};
+use webb_settings::token;
 
 /// The header that a request other than GET must have, with any value.
 pub const COMMAND_HEADER: &str = "X-Webb-Admin";
 
 /// What a kubelet asks, which has no token.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
-
-/// The most bytes of a token.
-const MAX_TOKEN: usize = 4096;
 
 /// Who may ask the admin listener, and for what.
 #[derive(Debug, Default)]
@@ -66,7 +62,7 @@ pub async fn guard(
         // Probes need no token, and /readyz says why all others are refused.
         access.report(expected.as_ref().err());
         if !PROBES.contains(&request.path()) {
-            check_token(expected, &token(request.headers()))?;
+            check_token(expected, &sent_token(request.headers()))?;
         }
     }
     // What a GET would be answered with; the server leaves its body out.
@@ -83,7 +79,7 @@ pub async fn guard(
 }
 
 /// The token of a request; empty without one.
-fn token(headers: &HeaderMap) -> Vec<u8> {
+fn sent_token(headers: &HeaderMap) -> Vec<u8> {
     let sent = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_bearer = sent.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer "));
     if is_bearer { sent.get(7..).unwrap_or_default().trim_ascii().to_vec() } else { Vec::new() }
@@ -100,23 +96,22 @@ impl Access {
 }
 
 /// The token in the file, or why there is none.
-async fn expected_token(file: PathBuf) -> Result<Vec<u8>, String> {
+async fn expected_token(file: PathBuf) -> Result<String, String> {
     let name = file.display().to_string();
-    let unusable = |why: &str| Err(format!("admin.token_file: {name}: {why}; requests are refused"));
-    match actix_web::web::block(move || read_token(&file)).await {
-        Ok(Ok(text)) if !text.trim_ascii().is_empty() && text.len() <= MAX_TOKEN => Ok(text),
-        Ok(Ok(_)) => unusable("it has no token, or one of more than 4096 bytes"),
-        Ok(Err(error)) => unusable(&error.to_string()),
-        Err(error) => unusable(&error.to_string()),
-    }
+    let why = match actix_web::web::block(move || token::read(&file)).await {
+        Ok(Ok(token)) => return Ok(token),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(format!("admin.token_file: {name}: {why}; requests are refused"))
 }
 
-fn check_token(expected: Result<Vec<u8>, String>, sent: &[u8]) -> Result<(), actix_web::Error> {
+fn check_token(expected: Result<String, String>, sent: &[u8]) -> Result<(), actix_web::Error> {
     let expected = expected.map_err(|why| {
         tracing::warn!("{why}");
         ErrorServiceUnavailable("the token of this listener cannot be read; /readyz and the log say why\n")
     })?;
-    if are_equal(expected.trim_ascii(), sent) {
+    if are_equal(expected.as_bytes(), sent) {
         return Ok(());
     }
     tracing::warn!(
@@ -124,16 +119,6 @@ fn check_token(expected: Result<Vec<u8>, String>, sent: &[u8]) -> Result<(), act
         if sent.is_empty() { "it has no token" } else { "its token is wrong" }
     );
     Err(ErrorUnauthorized("a token is needed: curl -H 'Authorization: Bearer TOKEN'\n"))
-}
-
-/// Reads a token; a byte more than one may have, of a file that has more.
-fn read_token(file: &Path) -> std::io::Result<Vec<u8>> {
-    if !std::fs::metadata(file)?.is_file() {
-        return Err(std::io::Error::other("it is no file"));
-    }
-    let mut token = Vec::new();
-    File::open(file)?.take(MAX_TOKEN as u64 + 1).read_to_end(&mut token)?;
-    Ok(token)
 }
 
 /// Compares in a time that does not depend on where both differ.
@@ -333,7 +318,12 @@ mod tests {
         assert!(component.state() == State::Degraded && component.reason().contains("admin.token_file: "));
         std::fs::write(&file, " \n").unwrap();
         assert_eq!(asked("/config", Some("Bearer ")).await, 503, "no token in it");
-        std::fs::write(&file, "secret\n").unwrap();
+        for unusable in [&b"secret\nother\n"[..], b"secret\0", b"\xff\xfes\0"] {
+            std::fs::write(&file, unusable).unwrap();
+            assert_eq!(asked("/config", Some("Bearer secret")).await, 503, "{unusable:?}");
+            assert_eq!((asked("/readyz", None).await, component.state()), (404, State::Degraded), "{unusable:?}");
+        }
+        std::fs::write(&file, "\u{feff}secret\n").unwrap();
         for (token, status) in [
             (None, 401),
             (Some("Bearer secret"), 200),

@@ -1,10 +1,10 @@
 //! The agent that is asked: its admin listener, by HTTP.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+
+use webb_settings::token;
 
 use super::answer::Answer;
 use crate::display::visible;
@@ -16,9 +16,6 @@ const PORT: u16 = 9966;
 /// Bytes of an answer at most: 500 rows have some 300 kB. Parsed, one may take a hundred times
 /// that.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
-
-/// Bytes of a token at most.
-const MAX_TOKEN_BYTES: u64 = 4096;
 
 /// The header that a command needs.
 const COMMAND: (&str, &str) = ("X-Webb-Admin", "1");
@@ -37,6 +34,8 @@ pub enum Failure {
     NoAnswer(String),
     /// It has too much to do now.
     Busy(String),
+    /// It was not asked, since the file of the token has none.
+    Token(String),
 }
 
 impl Failure {
@@ -47,7 +46,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NoAnswer(why) | Self::Busy(why)) = self;
+        let (Self::NoAnswer(why) | Self::Busy(why) | Self::Token(why)) = self;
         f.write_str(why)
     }
 }
@@ -122,19 +121,8 @@ impl Source {
     /// The token, read anew each time: another one takes effect at once.
     fn token(&self) -> Result<Option<String>, Failure> {
         let Some(file) = &self.token_file else { return Ok(None) };
-        let wrong = |why: &str| Failure::new(format!("{}: {why}", file.display()));
-        let mut text = String::new();
-        // To open a FIFO waits for what writes to it.
-        if !std::fs::metadata(file).map_err(|error| wrong(&error.to_string()))?.is_file() {
-            return Err(wrong("it is no file"));
-        }
-        let read = File::open(file).and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text));
-        read.map_err(|error| wrong(&error.to_string()))?;
-        let token = text.trim();
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong("there is no token in it"));
-        }
-        Ok(Some(token.to_owned()))
+        let read = token::read(file);
+        read.map(Some).map_err(|why| Failure::Token(format!("--token-file {}: {why}", file.display())))
     }
 }
 
@@ -198,16 +186,16 @@ mod tests {
         }
     }
 
-    /// A token is one word: it can neither be missing nor end the header that it stands in.
+    /// A token is one line: it can neither be missing nor end the header that it stands in.
     #[test]
-    fn tokens_are_words() {
+    fn tokens_are_lines() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
         let source = Source::new(None, Some(&file)).unwrap();
         assert!(source.token().unwrap_err().to_string().contains("token: "));
         let directory_itself = Source::new(None, Some(directory.path())).unwrap();
-        assert!(directory_itself.token().unwrap_err().to_string().contains("it is no file"));
-        for wrong in ["", " \n", "a\r\nX: y", "a b"] {
+        assert!(directory_itself.token().unwrap_err().to_string().contains("it is a directory"));
+        for wrong in ["", " \n", "a\r\nX: y", "a\0b"] {
             std::fs::write(&file, wrong).unwrap();
             assert!(source.token().is_err(), "{wrong:?}");
         }

@@ -209,7 +209,7 @@ impl Top {
                 self.say(said, now);
                 return found;
             }
-            Reply::View(_, Err(Failure::NoAnswer(why))) => self.link.failed(now, why),
+            Reply::View(_, Err(Failure::NoAnswer(why) | Failure::Token(why))) => self.link.failed(now, why),
             Reply::View(_, Err(Failure::Busy(why))) => {
                 self.link.put_off(now);
                 self.say(why, now);

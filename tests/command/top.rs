@@ -249,6 +249,11 @@ fn an_agent_is_asked() {
     };
     assert_eq!(code, Some(3), "{table}");
     assert!(table.starts_with("node node  time ") && table.contains("\nfailing  flow_source"), "{table}");
+    for (file, expected) in [("/nonexistent/token", "No such file"), ("/dev/null", "not a regular file")] {
+        let (code, _, said) = top(agent.admin, &["--once", "--token-file", file]);
+        assert!(said.starts_with(&format!("--token-file {file}: ")) && said.contains(expected), "{said}");
+        assert_eq!(code, Some(64), "it is not the agent that does not answer: {said}");
+    }
     let (code, _, said) = top(agent.admin, &["--once"]);
     assert_eq!((code, said.contains("a token is needed") && said.contains("--token-file")), (Some(4), true), "{said}");
 }

@@ -37,6 +37,7 @@ mod relay_rules;
 mod resolve;
 mod tls;
 mod toggle;
+pub mod token;
 pub mod units;
 mod value;
 mod yaml;
