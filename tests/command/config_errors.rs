@@ -63,7 +63,7 @@ fn answers() {
         ("neither_true_nor_false", "open_metrics: yes\n"),
         ("bad_metric", "metrics:\n  - flow\n  - drop:sourceContext=pod-short\n"),
         ("admin_without_a_token", "metrics: [flow]\nadmin_listen: 0.0.0.0:9966\n"),
-        ("admin_hosts", "admin:\n  hosts: [webb.example, \"http://webb.example:1\"]\n"),
+        ("admin_hosts", "admin:\n  hosts: [webb.example, \"http://webb.example:1\", \"*\", \"\", \"a:1\", a/b, a_b]\n"),
         ("not_yaml", "metrics: [flow\nlog: {level: info}\n"),
         ("bad_indentation", "log:\n  level: info\n format: text\n"),
         ("tab", "log:\n\tlevel: info\n"),

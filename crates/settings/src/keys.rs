@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::admin::is_host;
+use super::admin::hosts;
 use super::clusters;
 use super::flow_source::kind as flow_source;
 use super::kinds::{
@@ -175,9 +175,8 @@ pub static KEYS: [Key; 126] = [
         "the path of a PEM file, or null without TLS"),
     key!("admin_listen", admin_listen: address, Restart, Some("--admin-listen"),
         "an address and a port, such as 127.0.0.1:9966"),
-    key!("admin.hosts", admin.hosts: globs, Restart, None,
-        "a list of names of hosts without port or wildcard, such as [webb.example.com], or [] for none",
-        |hosts: &Vec<String>| hosts.len() <= 64 && hosts.iter().all(|host| is_host(host))),
+    key!("admin.hosts", admin.hosts: hosts, Restart, None,
+        "a list of names of hosts without port or wildcard, such as [webb.example.com], or [] for none"),
     key!("admin.token_file", admin.token_file: file, Restart, None,
         "the path of a file with a token, or null for none"),
     key!("admin.insecure", admin.insecure: boolean, Restart, Some("--insecure-admin"), "true or false"),

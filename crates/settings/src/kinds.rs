@@ -201,7 +201,7 @@ pub(super) mod globs {
     use super::{InvalidValue, Item, Value, clean};
 
     pub(crate) fn read(value: &Value) -> Result<Vec<String>, InvalidValue> {
-        value.items(true)?.iter().map(glob).collect()
+        InvalidValue::each(&value.items(true)?, glob)
     }
 
     fn glob(item: &Item) -> Result<String, InvalidValue> {
@@ -226,7 +226,7 @@ pub(super) mod networks {
     use super::{InvalidValue, Item, Value};
 
     pub(crate) fn read(value: &Value) -> Result<Vec<IpNet>, InvalidValue> {
-        value.items(true)?.iter().map(network).collect()
+        InvalidValue::each(&value.items(true)?, network)
     }
 
     fn network(item: &Item) -> Result<IpNet, InvalidValue> {
@@ -312,7 +312,7 @@ pub(super) mod policy_kinds {
     ];
 
     pub(crate) fn read(value: &Value) -> Result<Vec<MoreKind>, InvalidValue> {
-        value.items(true)?.iter().map(kind).collect()
+        InvalidValue::each(&value.items(true)?, kind)
     }
 
     fn kind(item: &Item) -> Result<MoreKind, InvalidValue> {

@@ -3,7 +3,7 @@
 use super::value::{InvalidValue, Item, Value};
 
 pub(super) fn read(value: &Value) -> Result<Vec<String>, InvalidValue> {
-    value.items(true)?.iter().map(label).collect()
+    InvalidValue::each(&value.items(true)?, label)
 }
 
 /// Kubernetes checks the rest: one that it refuses is on no pod.

@@ -149,7 +149,10 @@ impl Resolved {
             Ok(()) => {
                 self.set.insert(key.name, (value, origin));
             }
-            Err(bad) => problems.push(Problem::bad_value(key.name, key.expected, &bad, &origin)),
+            Err(bad) => {
+                let all = std::iter::once(&bad).chain(&bad.further);
+                problems.extend(all.map(|bad| Problem::bad_value(key.name, key.expected, bad, &origin)));
+            }
         }
     }
 

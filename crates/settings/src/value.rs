@@ -116,14 +116,16 @@ pub(super) struct InvalidValue {
     pub(super) found: String,
     /// More about it; may be empty.
     pub(super) why: String,
-    /// Position of the single faulty element of a list, if there is one.
+    /// Position of the faulty element of a list, if it is one.
     pub(super) mark: Option<Mark>,
+    /// Errors of further elements of the list.
+    pub(super) further: Vec<Self>,
 }
 
 impl InvalidValue {
     /// The value as a whole is of the wrong sort.
     pub(super) fn of(value: &Value) -> Self {
-        Self { found: value.describe(), why: String::new(), mark: None }
+        Self { found: value.describe(), why: String::new(), mark: None, further: Vec::new() }
     }
 
     /// The value as a whole is wrong because of `why`.
@@ -133,12 +135,27 @@ impl InvalidValue {
 
     /// The value is a list of `count` elements, more than there may be.
     pub(super) fn too_many(count: usize, most: usize) -> Self {
-        Self { found: format!("a list of {count}"), why: format!("it has {most} at most"), mark: None }
+        let why = format!("it has {most} at most");
+        Self { found: format!("a list of {count}"), why, mark: None, further: Vec::new() }
     }
 
     /// An error of one element because of `why`.
     pub(super) fn item(item: &Item, why: impl Into<String>) -> Self {
-        Self { found: format!("`{}`", clean(&item.text)), why: why.into(), mark: item.mark }
+        let found = Value::Text(item.text.clone()).describe();
+        Self { found, why: why.into(), mark: item.mark, further: Vec::new() }
+    }
+
+    /// The meaning of each element, or the errors of all that have none.
+    pub(super) fn each<T>(items: &[Item], read: impl Fn(&Item) -> Result<T, Self>) -> Result<Vec<T>, Self> {
+        let (mut meanings, mut error) = (Vec::new(), None::<Self>);
+        for item in items {
+            match (read(item), &mut error) {
+                (Ok(meaning), _) => meanings.push(meaning),
+                (Err(another), Some(first)) => first.further.push(another),
+                (Err(first), None) => error = Some(first),
+            }
+        }
+        error.map_or(Ok(meanings), Err)
     }
 }
 
