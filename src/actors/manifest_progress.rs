@@ -74,9 +74,26 @@ pub(super) fn text(at: Progress, objects: usize) -> String {
     format!("{} of {} MB of the manifest, {objects} objects", megabytes(at.read), megabytes(at.of))
 }
 
+/// Text about so many objects that are passed over, in whole or in part; none without any.
+pub(super) fn unusable(count: usize) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("1 object of the manifest, or a part of it, cannot be used".to_owned()),
+        _ => Some(format!("{count} objects of the manifest, or parts of them, cannot be used")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One object is one, and several are several.
+    #[test]
+    fn objects_are_counted_in_words() {
+        assert_eq!(unusable(0), None);
+        assert!(unusable(1).unwrap().starts_with("1 object of the manifest, or a part of it,"));
+        assert!(unusable(2).unwrap().starts_with("2 objects of the manifest, or parts of them,"));
+    }
 
     /// Each thing has its own interval, and a log line is a rare one.
     #[test]

@@ -31,7 +31,8 @@ pub struct Network {
 #[derive(Debug, Default)]
 struct State {
     node: Node,
-    watched: Vec<PodInterface>,
+    /// None until the interface thread has set it, which another source of flows does without.
+    watched: Option<Vec<PodInterface>>,
 }
 
 impl Network {
@@ -46,15 +47,15 @@ impl Network {
         // What is there already comes without a wait.
         while let Some(change) = watch.next().now_or_never() {
             if let NetworkEvent::Node(node) = change? {
-                network.set(&node, Vec::new());
+                network.set(&node, None);
             }
         }
         Ok(network)
     }
 
     /// Takes note of this node's addresses and routes, and of the interfaces that are watched as
-    /// pods'.
-    pub fn set(&self, node: &Node, watched: Vec<PodInterface>) {
+    /// pods', if any are to be.
+    pub fn set(&self, node: &Node, watched: Option<Vec<PodInterface>>) {
         let mut seen = self.seen();
         if seen.node != *node || seen.watched != watched {
             *seen = State { node: node.clone(), watched };
@@ -90,12 +91,15 @@ impl Network {
     /// The interfaces behind which something is known to be, watched or not.
     pub fn interfaces(&self) -> Vec<PodInterface> {
         let seen = self.seen();
-        interfaces(&seen.node, &seen.watched)
+        interfaces(&seen.node, seen.watched.as_deref().unwrap_or_default())
     }
 
-    /// The interfaces that are watched as pods'.
-    pub fn watched(&self) -> Vec<PodInterface> {
-        self.interfaces().into_iter().filter(|interface| interface.watched).collect()
+    /// The interfaces that are watched as pods'; none where none are to be, as with another source
+    /// of flows.
+    pub fn watched(&self) -> Option<Vec<PodInterface>> {
+        let seen = self.seen();
+        let all = interfaces(&seen.node, seen.watched.as_ref()?);
+        Some(all.into_iter().filter(|interface| interface.watched).collect())
     }
 
     /// Takes note of how this node's pods are covered. What is wrong is logged when it changes.
@@ -150,13 +154,15 @@ mod tests {
         let node = Node { addresses: vec![], routes: vec![(7, a), (8, b)] };
         let watched = PodInterface { index: 7, namespace: Some(0), watched: true, addresses: vec![a] };
         let network = Network::default();
-        network.set(&node, vec![watched.clone()]);
+        network.set(&node, None);
+        assert_eq!((network.interfaces().len(), network.watched()), (2, None), "no interface is to be watched");
+        network.set(&node, Some(vec![watched.clone()]));
         let both = [watched.clone(), PodInterface { index: 8, namespace: None, watched: false, addresses: vec![b] }];
-        assert_eq!((network.interfaces().as_slice(), network.watched()), (&both[..], vec![watched.clone()]));
+        assert_eq!((network.interfaces().as_slice(), network.watched()), (&both[..], Some(vec![watched.clone()])));
         let version = network.version();
-        network.set(&node, vec![watched.clone()]);
+        network.set(&node, Some(vec![watched.clone()]));
         assert_eq!(network.version(), version);
-        network.set(&Node { addresses: vec![b], ..node }, vec![watched]);
+        network.set(&Node { addresses: vec![b], ..node }, Some(vec![watched]));
         assert!(network.version() > version);
     }
 }

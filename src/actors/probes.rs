@@ -407,7 +407,7 @@ impl ProbeReconciler {
             watched: true,
             addresses: seen.peers.behind(interface),
         });
-        self.network.set(&seen.node, interfaces.collect());
+        self.network.set(&seen.node, Some(interfaces.collect()));
     }
 
     /// Publishes the state of the component.

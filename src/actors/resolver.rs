@@ -248,8 +248,7 @@ impl Resolver {
         self.cache.set_strange(strange);
         self.names_are_read();
         self.publish();
-        let unusable =
-            (count > 0).then(|| format!("{count} objects of the manifest, or parts of them, cannot be used"));
+        let unusable = manifest_progress::unusable(count);
         let name = self.name_complaint();
         if let Some(complaint) = &name {
             tracing::warn!("{complaint}");
@@ -320,8 +319,9 @@ impl Resolver {
         }
     }
 
-    /// Checks whether every pod of this node is watched.
+    /// Checks whether every pod of this node is watched, where interfaces are.
     fn check_coverage(&self) {
+        let Some(watched) = self.network.watched() else { return };
         let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, before) = &mut *covered;
         let now = Instant::now();
@@ -329,7 +329,7 @@ impl Resolver {
             return;
         }
         *next = Some(now + COVERAGE_INTERVAL);
-        let found = self.cache.coverage(&self.index.load(), &self.network.watched());
+        let found = self.cache.coverage(&self.index.load(), &watched);
         self.network.set_coverage(found.and(before));
         *before = found;
     }
