@@ -14,7 +14,7 @@ mod top;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,9 +43,9 @@ pub enum Exit {
     NoAnswer = 4,
     /// The command line or the configuration is wrong.
     Configuration = 64,
-    /// The input is wrong, with `--strict`.
+    /// The input is wrong, with `--strict` (replay), or an answer (check-endpoint).
     Data = 65,
-    /// A file cannot be read.
+    /// A file cannot be read (replay), or an agent does not answer (check-endpoint).
     NoInput = 66,
     /// The kernel lacks something that cannot be done without, or something around this process
     /// refuses it: seccomp, a user namespace, lockdown, a memory limit.
@@ -71,8 +71,9 @@ Exit codes:
   3   the numbers are incomplete (top)
   4   the agent does not answer (top)
   64  the command line or the configuration is wrong
-  65  what was to be read is wrong, and --strict was asked for (replay)
-  66  a file cannot be read (replay)
+  65  a line cannot be read, and --strict was given (replay); a family is missing, or the answer is
+      no exposition (check-endpoint)
+  66  a file cannot be read to its end (replay); an agent does not answer (check-endpoint)
   69  eBPF that cannot be done without is not in this kernel, or is refused to this process in
       spite of its capabilities (seccomp, user namespace, lockdown, memory limit); the text says which
   70  a component failed too often
@@ -111,7 +112,9 @@ Signals:
 
 Endpoints (see --metrics-listen and --admin-listen):
   :9965/metrics
-  localhost:9966/{healthz,readyz,version,actors,faults,config,health}
+  localhost:9966/  the page, in a browser; otherwise the list of endpoints:
+  localhost:9966/{healthz,readyz,version,actors,faults,config,health,pods,services,policies}
+  localhost:9966/api/v1/{status,pairs,pair,drops,connections,dns,http,changes,map,agent,schema.json}
   agent_metrics.listen/metrics, health.listen/hello, and with --operator-election :9963/metrics";
 
 const OPERATOR_HELP: &str = "\
@@ -398,12 +401,19 @@ impl Cli {
     /// exit then.
     ///
     /// # Errors
-    /// [`Exit::Success`] after help or version, [`Exit::Configuration`] after a mistake.
+    /// [`Exit::Success`] after help or version, [`Exit::Output`] if these cannot be written,
+    /// [`Exit::Configuration`] after a mistake.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
         Self::try_parse_from(arguments).map_err(|error| {
-            // If the terminal is gone there is nothing left to do.
-            let _printed = error.print();
-            if error.use_stderr() { Exit::Configuration } else { Exit::Success }
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            match printed {
+                _ if error.use_stderr() => Exit::Configuration,
+                Err(failed) if failed.kind() != ErrorKind::BrokenPipe => {
+                    eprintln!("the output is not whole: {failed}");
+                    Exit::Output
+                }
+                _ => Exit::Success,
+            }
         })
     }
 }

@@ -2,9 +2,9 @@
 
 pub(super) const HELP: &str = "\
 Every problem is reported, each with its line and what was expected; then what a valid file changes.
-Flags and the machine play no part, and of variables only OTEL_EXPORTER_OTLP_*, for outputs. The
-files that `metrics_config`, `export.config` and `outputs_config` name are checked too, where they
-exist.
+The files that `metrics_config`, `export.config` and `outputs_config` name are checked too, where
+they exist, whatever is wrong with another. Flags and the machine play no part, and of variables
+only OTEL_EXPORTER_OTLP_*, for outputs.
 With --send each output of `outputs_config` gets a heartbeat, once, with the variables and files of
 this machine; the receiver's answer is printed.
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::ALLOW;
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -62,11 +63,20 @@ GET  /version                    version and kernel
 GET  /actors                     every component: state, restarts, faults by kind, last beat, queue depth
 GET  /faults                     the last 32 faults
 GET  /config                     the configuration as resolved, with where each value came from
+";
+
+const COMMANDS_INDEX: &str = "
 POST /loglevel                   body: a level, and module=level pairs
 POST /actors/{name}/restart      restart one component
 
 POST needs the header X-Webb-Admin: curl -X POST -H 'X-Webb-Admin: 1' -d debug localhost:9966/loglevel
 ";
+
+/// Paths that POST alone is for, as routes; all others are for GET and HEAD.
+const COMMANDS: [&str; 3] = [LOG_LEVEL, RESTART, INJECT];
+const LOG_LEVEL: &str = "/loglevel";
+const RESTART: &str = "/actors/{name:.+}/restart";
+const INJECT: &str = "/faults/inject";
 
 /// Adds the admin endpoints.
 pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
@@ -79,10 +89,11 @@ pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
         .route("/actors", web::get().to(actors))
         .route("/faults", web::get().to(faults))
         .route("/config", web::get().to(settings))
-        .route("/loglevel", web::post().to(loglevel))
-        .route("/actors/{name:.+}/restart", web::post().to(restart));
+        .route(LOG_LEVEL, web::post().to(loglevel))
+        .route(RESTART, web::post().to(restart))
+        .default_service(web::to(unanswered));
     #[cfg(feature = "fault-injection")]
-    config.route("/faults/inject", web::post().to(inject));
+    config.route(INJECT, web::post().to(inject));
 }
 
 /// Adds what a kubelet asks, for a listener that other machines reach: neither configuration nor
@@ -105,8 +116,18 @@ async fn index(request: HttpRequest) -> HttpResponse {
     if let Some(views) = views.filter(|_| page::is_wanted(&request)) {
         return page::overview(request, views).await;
     }
-    let text = [INDEX, api::INDEX, explain::INDEX, health::INDEX].concat();
+    let text = [INDEX, api::INDEX, explain::INDEX, health::INDEX, COMMANDS_INDEX].concat();
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)
+}
+
+/// Refuses what no route is for: a path that is not there, or the method of one that is.
+async fn unanswered(request: HttpRequest) -> HttpResponse {
+    let Some(route) = request.match_pattern() else {
+        return HttpResponse::NotFound().body(format!("nothing is at {:?}; / lists what there is\n", request.path()));
+    };
+    let allowed = if COMMANDS.contains(&route.as_str()) { "POST" } else { "GET, HEAD" };
+    let refusal = format!("{} is not answered at {:?}: expected {allowed}\n", request.method(), request.path());
+    HttpResponse::MethodNotAllowed().insert_header((ALLOW, allowed)).body(refusal)
 }
 
 async fn ready(admin: web::Data<Admin>) -> HttpResponse {

@@ -9,6 +9,7 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod admin;
 mod agent_inventory;
 mod check_endpoint;
 mod config_errors;

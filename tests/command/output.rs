@@ -30,7 +30,13 @@ fn a_closed_pipe_keeps_the_verdict() {
 fn a_full_disk_is_an_error() {
     let file = wrong();
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
-    for arguments in [vec!["check-config".into(), file.path().display().to_string()], vec!["probe".into()]] {
+    for arguments in [
+        vec!["check-config".into(), file.path().display().to_string()],
+        vec!["probe".into()],
+        vec!["--help".into()],
+        vec!["run".into(), "--help".into()],
+        vec!["--version".into()],
+    ] {
         let output = webb().args(&arguments).stdout(full()).stderr(Stdio::piped()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(74), "{arguments:?}: {said}");
