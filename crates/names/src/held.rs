@@ -2,8 +2,8 @@
 //!
 //! It is bounded: of the addresses that pods have, and of all others, the one that was asked for
 //! first is released when there are too many; of the others, one without an answer, which flows
-//! wait for, is released last. Its maps are sorted: hash tables whose entries come and go would take
-//! twice the memory. While no relay is there the answers stay; a new stream begins with all
+//! wait for, is released last. Its maps are sorted: hash tables whose entries come and go would
+//! take twice the memory. While no relay is there the answers stay; a new stream begins with all
 //! addresses being asked for again.
 
 use std::collections::{BTreeMap, BTreeSet};
