@@ -56,8 +56,8 @@ const QUEUE: u64 = 2 << 20;
 /// each stream in the making (1 MiB, and its compressed form), and free places of the allocator.
 const SLACK: u64 = 28 << 20;
 
-/// What may become resident once the queue has been full.
-const GROWTH: u64 = 8 << 20;
+/// What may become resident once the queue has been full: 25 bytes for each of [`FLOWS`].
+const GROWTH: u64 = 12 << 20;
 
 /// A first packet from a port of its own.
 fn record(number: u32) -> Record {
