@@ -404,8 +404,8 @@ impl Resolver {
         Ok(())
     }
 
-    /// Sets whether the source is one beside which a relay names the pods of other nodes, if there is
-    /// a relay. Without it no block of addresses is a relay's, and none is asked of it.
+    /// Sets whether the source is one beside which a relay names the pods of other nodes, if there
+    /// is a relay. Without it no block of addresses is a relay's, and no name is asked for.
     fn use_relay(&self, is_used: bool) {
         self.cache.set_relayed(is_used && self.relay.is_some());
         if !is_used {

@@ -145,8 +145,9 @@ impl Unnamed {
         self.hold_for(flow, why, None, None)
     }
 
-    /// Has a flow wait for the name of the pod behind a Service, if a relay is asked for it. Watches
-    /// of all pods have it already. True if it waits, now within the time that `waited` has left.
+    /// Has a flow wait for the name of the pod behind a Service, if a relay is asked for it.
+    /// Watches of all pods have it already. True if it waits, now within the time that `waited` has
+    /// left.
     pub(super) fn hold_for_backend(
         &mut self,
         (unresolved, resolved): (Flow, &Flow),
@@ -205,8 +206,8 @@ impl Unnamed {
         self.left += usize::from(is_young);
     }
 
-    /// The next flow that has a name now, or is past its timeout; with `last`, any flow. Its outcome
-    /// is to be counted.
+    /// The next flow that has a name now, or is past its timeout; with `last`, any flow. Its
+    /// outcome is to be counted.
     pub(super) fn next(&mut self, index: &Index, last: bool) -> Option<(Flow, LookupReasons, Waited)> {
         loop {
             let front = self.waiting.front()?;

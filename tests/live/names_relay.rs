@@ -133,7 +133,8 @@ fn names(lab: &Lab, agent: &mut Agent) -> BTreeMap<BTreeMap<String, String>, u64
         let all = (ROUNDS * FROM_CLIENT, ROUNDS * FROM_SERVER);
         if (to, from) == all { Ok(()) } else { Err(format!("{to} to the Service, {from} from it")) }
     });
-    // A translation that never came leaves the Service alone, and is counted; all others have a name.
+    // A translation that never came leaves the Service alone, and is counted; all others have a
+    // name.
     let at_service = |name| {
         scrape.sum(FLOWS, &[("destination_ip", SERVICE), ("destination", name)])
             + scrape.sum(FLOWS, &[("source_ip", SERVICE), ("source", name)])

@@ -15,8 +15,8 @@ use crate::wire;
 /// Entries of an answer at most.
 const MAX_ENTRIES: usize = 512;
 
-/// Bytes at which an answer takes no further profile and no further entry. A client reads 4 MiB, and
-/// an object of Kubernetes has 1.5 at most.
+/// Bytes at which an answer takes no further profile and no further entry. A client reads 4 MiB,
+/// and an object of Kubernetes has 1.5 at most.
 const ENOUGH_BYTES: usize = 256 << 10;
 
 /// Blocks of an answer at most.
