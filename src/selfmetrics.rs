@@ -401,7 +401,7 @@ defs! {
     OUTPUT_FLOWS: counter "webb_output_flows_total" ["outcome"]
         "Events of the history by what became of them for outputs with flows: included, sent for themselves; sampled, sent as part of a sample; passed_over, not selected; limited, beyond max_per_second; overrun, gone from the history before they were read; panicked. All together are those that the history had since flows were asked for";
     OUTPUT_RECORDS: counter "webb_output_records_total" ["output", "stream", "outcome"]
-        "Records of an output: offered, and what became of them: delivered; rejected by a receiver that took the rest of a request; dropped as queue_full, spool_full, too_old, refused (a final answer), too_large, shutdown, corrupted, or orphaned (in a directory that no output has any more). What is missing waits (webb_output_waiting_records). The figures of an output that is removed stay until the agent restarts";
+        "Records of an output: offered, and what became of them: delivered; rejected by a receiver that took the rest of a request; dropped as queue_full, spool_full, too_old, refused (a final answer), too_large, shutdown, corrupted, or orphaned (in a directory that no output has any more). What is missing waits (webb_output_waiting_records). The figures of outputs that are removed stay until the agent restarts, those of the last 32 names";
     OUTPUT_WAITING: gauge "webb_output_waiting_records" ["output", "stream"]
         "Records that wait in memory or in the spool directory, or are under way";
     OUTPUT_BYTES: counter "webb_output_bytes_total" ["output"]

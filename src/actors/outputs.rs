@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::Addr;
 use webb_flow::fault::{Component, Components};
 use webb_observer::stream::{FlowStream, WantedFlows};
-use webb_otlp::{Environment, Figures, Output, OutputConfig, Stream, orphans};
+use webb_otlp::{Environment, Figures, Orphan, Output, OutputConfig, Stream, orphans};
 
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
@@ -78,12 +78,14 @@ pub struct Outputs {
     members: Mutex<BTreeMap<String, Member>>,
     /// Figures of outputs that are gone, the last one at the end.
     gone: Mutex<Vec<(String, Arc<Figures>)>>,
+    /// Directories that no output uses, as last logged.
+    orphans: Arc<Mutex<Vec<Orphan>>>,
 }
 
 impl Outputs {
     /// A set without outputs.
     pub fn new(factory: OutputFactory, streams: Streams) -> Self {
-        Self { factory, streams, members: Mutex::default(), gone: Mutex::default() }
+        Self { factory, streams, members: Mutex::default(), gone: Mutex::default(), orphans: Arc::default() }
     }
 
     /// The figures of all outputs by name, those that are gone included.
@@ -129,18 +131,30 @@ impl Outputs {
         futures::future::join_all(leaving.iter().map(|member| self.end(member))).await;
         let next_of = |before: &Output| new.iter().find(|next| next.config().name == before.config().name);
         for Member { output: before, .. } in &leaving {
-            if let Some(next) = next_of(before) {
-                next.take_over(before);
-            }
+            let next = next_of(before);
+            next.inspect(|next| next.take_over(before));
             abandon(before);
+            next.inspect(|next| next.show_queue());
         }
         for output in new {
             self.start(output);
         }
-        for orphan in orphans(wanted.outputs.iter().map(|output| &output.config)) {
-            tracing::warn!("{orphan}");
-        }
+        self.look_for_orphans(wanted);
         failed
+    }
+
+    /// Has directories with requests that no output sends be logged, those that are new. Nothing
+    /// waits for it: a file system may hang.
+    fn look_for_orphans(&self, wanted: &OutputsFile) {
+        let configs: Vec<OutputConfig> = wanted.outputs.iter().map(|output| output.config.clone()).collect();
+        let known = Arc::clone(&self.orphans);
+        let _detached = tokio::task::spawn_blocking(move || {
+            let found = orphans(&configs);
+            let before = std::mem::replace(&mut *lock(&known), found.clone());
+            for orphan in found.iter().filter(|orphan| !before.contains(orphan)) {
+                tracing::warn!("{orphan}");
+            }
+        });
     }
 
     /// The output with the figures of one of its name that was there before.

@@ -102,6 +102,7 @@ async fn figures_outlive_outputs() {
     set.change(&output(2, "")).await;
     let ledger = set.ledger("a");
     assert_eq!((ledger.offered, ledger.waiting), (5, 5), "another output of the name goes on");
+    assert!(set.outputs.figures()["a"].queue_bytes() > 0, "and shows what it holds");
     set.change("").await;
     let ledger = set.ledger("a");
     assert_eq!((ledger.offered, ledger.dropped(webb_otlp::Loss::Shutdown), ledger.waiting), (5, 5, 0));

@@ -1,5 +1,5 @@
-//! Spool directories that no output uses any more: an output was renamed, removed or given another
-//! directory while requests waited.
+//! Spool directories that no output uses any more: an output was renamed or removed while requests
+//! waited. They are looked for beside those of the outputs that there are.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -52,7 +52,8 @@ pub fn orphans<'a>(outputs: impl IntoIterator<Item = &'a OutputConfig>) -> Vec<O
 
 fn is_in_use(directory: &Path) -> bool {
     let Ok(lock) = File::open(directory.join(LOCK)) else { return false };
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
+    // Shared: two of these checks do not take each other for an output.
+    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
 }
 
 fn orphan(directory: PathBuf) -> Option<Orphan> {

@@ -229,6 +229,12 @@ impl Output {
         self.changed.notify_one();
     }
 
+    /// Shows the bytes in memory, in figures that another output has written to.
+    pub fn show_queue(&self) {
+        let state = self.state();
+        self.figures.set_queue_bytes(state.queue.memory());
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
