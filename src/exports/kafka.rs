@@ -52,7 +52,7 @@ pub(super) fn read(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Out
         brokers: read_brokers(values, brokers),
         topics: read_topics(values, topics, defaults.topics),
         form: values.choice(encoding, "encoding", &forms).unwrap_or(defaults.form),
-        tls: tls.is_some(),
+        tls: tls.is_some_and(|tls| !matches!(tls.value, Value::Null)),
         sasl: read_sasl(values, sasl),
     });
     let config = OutputConfig {

@@ -18,7 +18,7 @@ pub(super) struct OneWay {
     pub(super) connections: [Option<Connections>; 2],
     /// By reporter.
     pub(super) http: Vec<HttpRow>,
-    /// True if anything but drops and verdicts was counted: in the window, or ever where there is
+    /// True if anything but drops and denials was counted: in the window, or ever where there is
     /// no window yet.
     pub(super) is_seen: bool,
     /// How often `from` is known to have called.

@@ -218,7 +218,12 @@ impl<'a> Work<'a> {
         one_way.first = Some(one_way.first.map_or(series.first, |first| first.min(series.first)));
         one_way.last = one_way.last.max(series.last);
         // An open connection may be idle.
-        if !matches!(series.measure, Measure::Drop | Measure::Verdict | Measure::Open) {
+        let is_forwarded = match series.measure {
+            Measure::Drop | Measure::Open => false,
+            Measure::Verdict => !matches!(series.labels.get("action"), "dropped" | "audit"),
+            _ => true,
+        };
+        if is_forwarded {
             one_way.is_seen |= if self.base.is_some() { count.window > 0 } else { count.total > 0 };
         }
         let label = |name: &str| series.labels.get(name);

@@ -228,6 +228,19 @@ fn namespaces_add_what_each_pair_counts() {
     assert!(!reading.pairs[0].has_part("b/y", "a/z", By::Label));
 }
 
+/// Verdicts alone show that a pair is forwarded, where no other metric is on.
+#[test]
+fn verdicts_are_seen() {
+    let mut store = SampleStore::default();
+    let state = |store: &SampleStore| store.reading(Duration::from_secs(10), By::Label).pairs[0].state;
+    let labels = ends("a/x", "b/y", &[("action", "forwarded"), ("direction", "egress"), ("match", "all")]);
+    let verdicts = |count| snapshot("hubble_policy_verdicts_total", &[(&labels, &[count])]);
+    for (second, count, expected) in [(0, 1, State::Forwarded), (10, 2, State::Forwarded), (30, 2, State::Idle)] {
+        store.sample(at(second), &[&verdicts(count)]);
+        assert_eq!(state(&store), expected, "after {second} s");
+    }
+}
+
 /// A pair that was only ever denied is never forwarded: it is idle once no more is denied, as is
 /// one whose traffic ended.
 #[test]

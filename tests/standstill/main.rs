@@ -226,6 +226,7 @@ async fn a_receiver_that_stands_still_holds_up_nothing() {
     feed.run(CHUNK).await;
     let at_first = resident();
     while outputs.dropped() == 0 {
+        assert!(feed.sent < FLOWS * 20, "the queue never drops");
         feed.run(CHUNK).await;
         outputs.settled(u64::from(feed.sent)).await;
         outputs.check();

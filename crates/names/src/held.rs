@@ -107,6 +107,8 @@ pub struct Held {
     knows_blocks: bool,
     /// What was not sent to the relay yet: addresses to ask for, and to release.
     outgoing: BTreeMap<IpAddr, bool>,
+    /// There is a stream; the next one begins with all that is held by then.
+    has_stream: bool,
     counts: HeldCounts,
 }
 
@@ -132,6 +134,7 @@ impl Held {
             coming_blocks: None,
             knows_blocks: false,
             outgoing: BTreeMap::new(),
+            has_stream: false,
             counts: HeldCounts::default(),
         }
     }
@@ -146,7 +149,7 @@ impl Held {
         self.addresses.insert(address, HeldAddress { stamp, answered: Answered::Never, pods: Box::default() });
         self.unnamed.insert(stamp, address);
         self.counts.unanswered += 1;
-        self.outgoing.insert(address, true);
+        self.send(address, true);
         let released = self.make_room();
         debug_assert!(released.is_empty(), "an address without pods changes none");
         true
@@ -170,8 +173,16 @@ impl Held {
         !self.outgoing.is_empty()
     }
 
+    fn send(&mut self, address: IpAddr, is_ask: bool) {
+        if self.has_stream {
+            self.outgoing.insert(address, is_ask);
+        }
+    }
+
     /// Ends the stream: what is held stays, and may be out of date from now on.
     pub fn end(&mut self) {
+        self.has_stream = false;
+        self.outgoing.clear();
         for held in self.addresses.values_mut().filter(|held| held.answered == Answered::Now) {
             held.answered = Answered::Before;
             self.counts.stale += 1;
@@ -183,6 +194,7 @@ impl Held {
         self.end();
         self.profiles.clear();
         self.coming_blocks = None;
+        self.has_stream = true;
         self.outgoing = self.addresses.keys().map(|address| (*address, true)).collect();
     }
 
@@ -329,7 +341,7 @@ impl Held {
                 Answered::Now => {}
             }
             self.counts.evicted += 1;
-            self.outgoing.insert(address, false);
+            self.send(address, false);
             for key in held.pods {
                 self.leave(address, &key);
                 changed.insert(ObjectKey::clone(&key));
@@ -409,78 +421,5 @@ impl Held {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Blocks from this one on.
-    fn blocks(first: usize, number: usize) -> wire::Addresses {
-        let block = |at: usize| IpAddr::from(u32::try_from(at * 64).unwrap().to_be_bytes());
-        (first..first + number).map(block).collect()
-    }
-
-    fn take(held: &mut Held, networks: wire::Networks) -> (bool, usize) {
-        let (changes, outcome) = held.take(wire::Answer { networks: Some(networks), ..wire::Answer::default() });
-        outcome.unwrap();
-        (changes.networks, held.blocks().count())
-    }
-
-    /// The blocks of a new stream replace those of before once all are here, and not before: an
-    /// address in one of the rest would be of the world meanwhile.
-    #[test]
-    fn blocks_come_in_parts() {
-        let mut held = Held::new("own".to_owned());
-        let part = |begins, more, added| wire::Networks { begins, more, added, removed: None };
-        held.begin();
-        assert_eq!(take(&mut held, part(true, true, Some(blocks(0, 3)))), (false, 0));
-        assert!(!held.knows_networks());
-        assert_eq!(take(&mut held, part(false, false, Some(blocks(3, 3)))), (true, 6));
-        assert!(held.knows_networks());
-        held.begin();
-        assert_eq!(take(&mut held, part(true, true, Some(blocks(10, 1)))), (false, 6));
-        // That stream has ended before all were here.
-        held.begin();
-        assert_eq!(take(&mut held, part(true, true, Some(blocks(20, 1)))), (false, 6));
-        assert_eq!(take(&mut held, part(false, false, Some(blocks(21, 1)))), (true, 2));
-    }
-
-    /// Beyond the bound, addresses that no pod has are released before those that flows wait for,
-    /// and of each the oldest first.
-    #[test]
-    fn what_is_waited_for_is_released_last() {
-        let mut held = Held::bounded("own".to_owned(), 4, 3);
-        let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let answer = |held: &mut Held, last: u8| {
-            let entry = wire::Entry { address: Some([ip(last)].into_iter().collect()), pods: vec![] };
-            held.take(wire::Answer { entries: vec![entry], ..wire::Answer::default() }).1.unwrap();
-        };
-        let held_now =
-            |held: &Held| (1..=6).filter(|last| held.addresses.contains_key(&ip(*last))).collect::<Vec<u8>>();
-        for last in 1..=3 {
-            held.ask(ip(last));
-        }
-        answer(&mut held, 2);
-        answer(&mut held, 3);
-        held.ask(ip(4));
-        assert_eq!(held_now(&held), [1, 3, 4]);
-        held.ask(ip(5));
-        assert_eq!(held_now(&held), [1, 4, 5]);
-        // All of them are waited for.
-        held.ask(ip(6));
-        assert_eq!((held_now(&held), held.counts().unanswered, held.counts().evicted), (vec![4, 5, 6], 3, 3));
-    }
-
-    /// More blocks than there is room for are counted, and end nothing.
-    #[test]
-    fn blocks_are_bounded() {
-        let mut held = Held::new("own".to_owned());
-        let all = wire::Networks { begins: true, added: Some(blocks(0, MAX_BLOCKS + 5)), ..wire::Networks::default() };
-        assert_eq!(take(&mut held, all), (true, MAX_BLOCKS));
-        let more = wire::Networks {
-            added: Some(blocks(MAX_BLOCKS, 3)),
-            removed: Some(blocks(0, 2)),
-            ..wire::Networks::default()
-        };
-        assert_eq!(take(&mut held, more), (true, MAX_BLOCKS));
-        assert_eq!(held.counts().refused_blocks, 5 + 1);
-    }
-}
+#[path = "held_tests.rs"]
+mod tests;

@@ -172,6 +172,11 @@ impl<'a> Delivery<'a> {
             }
             // It was not sent.
             Err(Failure::TooLarge(why)) => self.too_large(exchange, why, now),
+            Err(Failure::Unreadable(why)) => {
+                self.store.drop(exchange.id, Loss::Corrupted);
+                let name = &self.output.config.name;
+                tracing::warn!(output = name, "{} records are lost: {why}", exchange.request.records);
+            }
             Err(Failure::Fault(fault)) => {
                 figures.request(fault.code, false, exchange.took);
                 self.of_requests = format!("no delivery to {}: {}", self.output.resolved.receiver, fault.text);

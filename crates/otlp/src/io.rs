@@ -34,6 +34,8 @@ pub(crate) enum Failure {
     Fault(Fault),
     /// It was not sent: it would be a larger message than any receiver is sent. Says so.
     TooLarge(String),
+    /// It was not sent: it is no request of ours. Says why.
+    Unreadable(String),
 }
 
 impl From<Fault> for Failure {

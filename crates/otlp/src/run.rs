@@ -49,7 +49,7 @@ impl Output {
         runtime.shutdown_background();
         let (text, verdict, is_other) = answered.map_err(|failure| match failure {
             Failure::Fault(fault) => format!("no delivery to {target}: {}", fault.text),
-            Failure::TooLarge(why) => why,
+            Failure::TooLarge(why) | Failure::Unreadable(why) => why,
         })?;
         match verdict {
             Verdict::Taken { rejected: 0 } if !is_other => Ok(text),

@@ -1,6 +1,7 @@
 //! What a broker's error means for a request.
 //!
-//! Errors that Kafka's own clients retry are retried here. A topic that is not there may be made; a
+//! Errors that Kafka's own clients retry are retried here. A topic that is not there may be made,
+//! and its permission given: a broker that would make it says at first that this is not allowed. A
 //! login may come with the next change of its Secret.
 
 use std::time::Duration;
@@ -32,7 +33,7 @@ const ERRORS: [(i16, &str, Fate, &str); 29] = [
     (18, "RECORD_LIST_TOO_LARGE", Fate::TooLarge, "the topic's `segment.bytes` is smaller"),
     (19, "NOT_ENOUGH_REPLICAS", Fate::Retry, "fewer replicas are in sync than `min.insync.replicas`"),
     (20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Fate::Retry, "fewer replicas are in sync than `min.insync.replicas`"),
-    (29, "TOPIC_AUTHORIZATION_FAILED", Fate::Refused, "allow the user to Write to the topic and to Describe it"),
+    (29, "TOPIC_AUTHORIZATION_FAILED", Fate::Retry, "allow the user to Write to the topic and to Describe it"),
     (31, "CLUSTER_AUTHORIZATION_FAILED", Fate::Refused, "allow the user to write to the cluster"),
     (UNSUPPORTED_SASL_MECHANISM, "UNSUPPORTED_SASL_MECHANISM", Fate::Login, "see to `sasl.mechanism`"),
     (34, "ILLEGAL_SASL_STATE", Fate::Login, "the listener takes no login: leave `sasl` out, or use another port"),
@@ -102,7 +103,8 @@ mod tests {
             (3, Verdict::Retry { after: None, few: false }),
             (-1, Verdict::Retry { after: None, few: true }),
             (10, Verdict::TooLarge),
-            (29, Verdict::Refused),
+            (29, Verdict::Retry { after: None, few: false }),
+            (17, Verdict::Refused),
             (58, Verdict::Login),
             (76, Verdict::Encoding),
             (4711, Verdict::Refused),

@@ -1,5 +1,10 @@
 //! The calls of Kafka that a producer needs, in versions that brokers since 2.1 have.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use webb_flow::hash::RandomState;
+
 use super::wire::{Malformed, Reader, put_bytes, put_i32, put_string};
 
 /// A call: its number, and its version here.
@@ -23,6 +28,9 @@ pub(super) fn metadata(topic: &str) -> Vec<u8> {
     body
 }
 
+/// Bytes of a host's name at most, as in DNS.
+const MAX_HOST: usize = 255;
+
 /// A broker's address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Broker {
@@ -34,7 +42,7 @@ pub(super) struct Broker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Topic {
     pub(super) error: i16,
-    pub(super) leaders: Vec<Option<Broker>>,
+    pub(super) leaders: Vec<Option<Arc<Broker>>>,
 }
 
 /// Reads what [`metadata`] asks for.
@@ -45,11 +53,13 @@ pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
         let (id, host, port) = (reader.i32()?, reader.string()?, reader.i32()?);
         let _rack = reader.string()?;
         // It is shown where it cannot be reached.
-        if host.contains(char::is_control) {
+        if host.len() > MAX_HOST || host.contains(char::is_control) {
             return Err(Malformed);
         }
-        Ok((id, Broker { host: host.to_owned(), port: u16::try_from(port).map_err(|_| Malformed)? }))
+        let port = u16::try_from(port).map_err(|_| Malformed)?;
+        Ok((id, Arc::new(Broker { host: host.to_owned(), port })))
     })?;
+    let brokers: HashMap<i32, Arc<Broker>, RandomState> = brokers.into_iter().collect();
     let (_cluster, _controller) = (reader.string()?, reader.i32()?);
     let topics = reader.array(|reader| {
         let (error, _name, _internal) = (reader.i16()?, reader.string()?, reader.bool()?);
@@ -57,9 +67,13 @@ pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
             let (_error, partition, leader) = (reader.i16()?, reader.i32()?, reader.i32()?);
             let _replicas = reader.array(Reader::i32)?;
             let _in_sync = reader.array(Reader::i32)?;
-            Ok((partition, brokers.iter().find(|(id, _)| *id == leader).map(|(_, broker)| broker.clone())))
+            Ok((partition, brokers.get(&leader).cloned()))
         })?;
         leaders.sort_by_key(|(partition, _)| *partition);
+        // Their places are their numbers.
+        if leaders.iter().zip(0..).any(|((partition, _), place)| *partition != place) {
+            return Err(Malformed);
+        }
         Ok(Topic { error, leaders: leaders.into_iter().map(|(_, leader)| leader).collect() })
     })?;
     <[Topic; 1]>::try_from(topics).map(|[topic]| topic).map_err(|_| Malformed)
@@ -145,13 +159,12 @@ mod tests {
 
     use super::*;
 
-    /// Partitions are in the order of their numbers; a leader that no broker is, is none.
-    #[test]
-    fn leaders_are_those_of_partitions() {
+    /// An answer about a topic: a broker with this host, and partitions with their leaders.
+    fn answer(host: &str, partitions: impl ExactSizeIterator<Item = (i32, i32)>) -> Vec<u8> {
         let mut answer = vec![0; 4];
         put_i32(&mut answer, 1);
         put_i32(&mut answer, 7);
-        put_string(&mut answer, "kafka-0");
+        put_string(&mut answer, host);
         put_i32(&mut answer, 9092);
         answer.extend_from_slice(&[0xff, 0xff, 0xff, 0xff]);
         put_i32(&mut answer, 7);
@@ -159,18 +172,40 @@ mod tests {
         answer.extend_from_slice(&[0, 0]);
         put_string(&mut answer, "webb.flows");
         answer.push(0);
-        put_i32(&mut answer, 2);
-        for (partition, leader) in [(1, 7), (0, -1)] {
+        put_i32(&mut answer, i32::try_from(partitions.len()).unwrap());
+        for (partition, leader) in partitions {
             answer.extend_from_slice(&[0, 0]);
             for number in [partition, leader, 1, 7, 0] {
                 put_i32(&mut answer, number);
             }
         }
-        let broker = Broker { host: "kafka-0".to_owned(), port: 9092 };
+        answer
+    }
+
+    /// The leaders of a topic stand at the numbers of their partitions; half an answer is none.
+    #[test]
+    fn leaders_are_those_of_partitions() {
+        let answer = answer("kafka-0", [(1, 7), (0, -1)].into_iter());
+        let broker = Arc::new(Broker { host: "kafka-0".to_owned(), port: 9092 });
         assert_eq!(read_metadata(&answer), Ok(Topic { error: 0, leaders: vec![None, Some(broker)] }));
         for length in 0..answer.len() {
             assert_eq!(read_metadata(&answer[..length]), Err(Malformed), "{length}");
         }
+    }
+
+    /// Numbers that are missing or there twice, and names that no host has, are refused; many
+    /// partitions have one copy of their leader.
+    #[test]
+    fn answers_that_lie_are_refused() {
+        for partitions in [[(0, 7), (2, 7)], [(1, 7), (1, 7)], [(-1, 7), (0, 7)]] {
+            assert_eq!(read_metadata(&answer("a", partitions.into_iter())), Err(Malformed), "{partitions:?}");
+        }
+        for host in ["x".repeat(256), "a\nb".to_owned()] {
+            assert_eq!(read_metadata(&answer(&host, std::iter::once((0, 7)))), Err(Malformed));
+        }
+        let many = read_metadata(&answer("a", (0..100_000).map(|number| (number, 7)))).unwrap();
+        let [first, .., last] = &many.leaders[..] else { panic!() };
+        assert!(Arc::ptr_eq(first.as_ref().unwrap(), last.as_ref().unwrap()));
     }
 
     proptest! {

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use webb_flow::clock::unix_ns;
 
 use crate::answer::Answer;
@@ -50,6 +50,15 @@ use messages::{Broker, METADATA, PRODUCE, Topic, metadata, produce, read_metadat
 
 /// Time after which a topic is asked for again: it may have more partitions.
 const TOPIC_AGE: Duration = Duration::from_mins(5);
+
+/// Bytes of a batch before compression at most, keys and headers included: brokers take 1 MiB.
+const MAX_BATCH_BYTES: usize = 1_000_000;
+
+/// Bytes of a message beside its value, key and headers' values, at most.
+const MESSAGE_BYTES: usize = 64;
+
+/// The longest pause that a broker may ask for.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// Time that the first byte of a broker may take, at least, before the next one is asked.
 const MIN_ATTEMPT: Duration = Duration::from_secs(1);
@@ -74,6 +83,8 @@ struct State {
     topics: BTreeMap<Stream, (Instant, Arc<Topic>)>,
     /// The broker of the configuration that is asked first.
     first: usize,
+    /// Time before which a broker that was sent much wants nothing.
+    not_before: Option<Instant>,
 }
 
 /// A request as messages.
@@ -107,7 +118,12 @@ impl<'a> KafkaClient<'a> {
                 Err(why) => problems.push(why),
             }
         }
-        problems.extend(self.login.as_ref().and_then(|login| login.borrow_mut().reload().err()));
+        match self.login.as_ref().map(|login| login.borrow_mut().reload()) {
+            // Those that are open are of another user.
+            Some(Ok(true)) => self.forget_connections(),
+            Some(Err(why)) => problems.push(why),
+            None | Some(Ok(false)) => {}
+        }
         problems
     }
 
@@ -134,23 +150,24 @@ impl<'a> KafkaClient<'a> {
     /// Sends a request, and reads the answer.
     ///
     /// # Errors
-    /// If there is no answer within the timeout, or if the messages are too large.
+    /// If there is no answer within the timeout, or if the request cannot be sent.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, Failure> {
-        let unreadable = |why: String| Fault::protocol(format!("a request cannot be read: {why}"));
-        let plain = request
-            .encoding
-            .decompress(&request.body, MAX_REQUEST_BYTES)
-            .map_err(|error| unreadable(error.to_string()))?;
-        let messages = self.messages(&plain).map_err(|error| unreadable(error.to_string()))?;
+        let unreadable = |why: &dyn std::fmt::Display| Failure::Unreadable(why.to_string());
+        let plain = request.encoding.decompress(&request.body, MAX_REQUEST_BYTES).map_err(|why| unreadable(&why))?;
+        let messages = self.messages(&plain).map_err(|why| unreadable(&why))?;
         let bytes: usize = messages.values.iter().map(|value| value.len()).sum();
-        if bytes > MAX_MESSAGE_BYTES {
+        if bytes > MAX_MESSAGE_BYTES || messages.batch_bytes(bytes) > MAX_BATCH_BYTES {
             let records = request.records;
             return Err(Failure::TooLarge(format!(
                 "{records} records would be {bytes} bytes at once, and {MAX_MESSAGE_BYTES} are the most for Kafka"
             )));
         }
+        let not_before = self.state.lock().await.not_before.take();
+        if let Some(at) = not_before {
+            sleep_until(at).await;
+        }
         let limit = self.kafka.timeout;
-        match timeout(limit, self.exchange(request, &messages)).await {
+        match timeout(limit, self.exchange(request, &messages, Instant::now() + limit)).await {
             Ok(Ok(answer) | Err(Refusal::Answer(answer))) => Ok(answer),
             Ok(Err(Refusal::Fault(fault))) => Err(fault.into()),
             Err(_) => {
@@ -177,10 +194,10 @@ impl<'a> KafkaClient<'a> {
         })
     }
 
-    async fn exchange(&self, request: &Request, messages: &Messages<'_>) -> Result<Answer, Refusal> {
+    async fn exchange(&self, request: &Request, messages: &Messages<'_>, deadline: Instant) -> Result<Answer, Refusal> {
         let mut state = self.state.lock().await;
         if self.stale.take() {
-            *state = State { first: state.first, ..State::default() };
+            *state = State { first: state.first, not_before: state.not_before, ..State::default() };
         }
         let topic = self.topic(&mut state, request.stream).await?;
         // What has no key is kept together too.
@@ -192,7 +209,9 @@ impl<'a> KafkaClient<'a> {
             let says = format!("partition {number} of {name}");
             return Ok(errors::answer(LEADER_NOT_AVAILABLE, &says));
         };
-        let body = self.body(request, messages, number)?;
+        // The rest is for the answer's way.
+        let patience = deadline.saturating_duration_since(Instant::now()) / 4 * 3;
+        let body = self.body(request, messages, number, patience)?;
         let outcome = self.call(&mut state, leader, PRODUCE, &body).await;
         let read = outcome.and_then(|answer| read_produce(&answer).map_err(Refusal::from));
         let (error, throttled) = match read {
@@ -206,11 +225,21 @@ impl<'a> KafkaClient<'a> {
         if error != 0 {
             state.topics.remove(&request.stream);
         }
-        let says = if error == 0 { String::new() } else { format!("topic {}", self.kafka.topic(request.stream)) };
+        let pause = Duration::from_millis(u64::try_from(throttled).unwrap_or(0)).min(MAX_PAUSE);
+        state.not_before = (!pause.is_zero()).then(|| Instant::now() + pause);
+        let Broker { host, port } = &**leader;
+        let name = self.kafka.topic(request.stream);
+        let says = if error == 0 { String::new() } else { format!("topic {name} at {host}:{port}") };
         Ok(errors::throttled(errors::answer(error, &says), throttled))
     }
 
-    fn body(&self, request: &Request, messages: &Messages<'_>, number: usize) -> Result<Vec<u8>, Fault> {
+    fn body(
+        &self,
+        request: &Request,
+        messages: &Messages<'_>,
+        number: usize,
+        patience: Duration,
+    ) -> Result<Vec<u8>, Fault> {
         let headers = [("webb-instance", &messages.instance[..]), ("webb-mapping", &messages.mapping[..])];
         let time_ms = i64::try_from(unix_ns() / 1_000_000).unwrap_or(i64::MAX);
         let common = Common { key: &messages.key, headers: &headers, time_ms };
@@ -219,7 +248,7 @@ impl<'a> KafkaClient<'a> {
         let batch = compressed(request.encoding)
             .or_else(|_| compressed(Encoding::None))
             .map_err(|error| Fault::protocol(format!("a batch cannot be made: {error}")))?;
-        let timeout_ms = i32::try_from(self.kafka.timeout.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
         let number = i32::try_from(number).unwrap_or(i32::MAX);
         Ok(produce(self.kafka.topic(request.stream), number, &batch, timeout_ms))
     }
@@ -239,28 +268,34 @@ impl<'a> KafkaClient<'a> {
         for _ in 0..count {
             let Some(broker) = self.kafka.brokers.get(state.first % count) else { break };
             let attempt = timeout(limit, self.call(state, broker, METADATA, &body)).await;
-            let fault = match attempt {
-                Ok(Ok(answer)) => {
-                    let topic = Arc::new(read_metadata(&answer)?);
-                    if topic.error != 0 {
-                        return Err(Refusal::Answer(errors::answer(topic.error, &format!("topic {name}"))));
-                    }
-                    if topic.leaders.is_empty() {
-                        return Err(Refusal::Answer(errors::answer(LEADER_NOT_AVAILABLE, &format!("topic {name}"))));
-                    }
+            let Broker { host, port } = broker;
+            let read = if let Ok(answer) = attempt {
+                answer.map(|answer| read_metadata(&answer))
+            } else {
+                let text = format!("{host}:{port} does not answer within {} ms", limit.as_millis());
+                Err(Fault { code: "timeout", text }.into())
+            };
+            match read {
+                Ok(Ok(topic)) if topic.error == 0 && !topic.leaders.is_empty() => {
+                    let topic = Arc::new(topic);
                     state.topics.insert(stream, (Instant::now(), Arc::clone(&topic)));
+                    state.keep(broker);
                     return Ok(topic);
                 }
-                Ok(Err(Refusal::Fault(fault))) => fault,
-                Ok(Err(answer)) => return Err(answer),
-                Err(_) => {
-                    let text =
-                        format!("{}:{} does not answer within {} ms", broker.host, broker.port, limit.as_millis());
-                    Fault { code: "timeout", text }
+                // The next attempt asks another broker: this one may be cut off from the others.
+                Ok(Ok(Topic { error, .. })) => {
+                    state.first = (state.first + 1) % count;
+                    let error = if error == 0 { LEADER_NOT_AVAILABLE } else { error };
+                    return Err(Refusal::Answer(errors::answer(error, &format!("topic {name} at {host}:{port}"))));
                 }
-            };
+                Err(Refusal::Answer(answer)) => {
+                    state.first = (state.first + 1) % count;
+                    return Err(Refusal::Answer(answer));
+                }
+                Ok(Err(malformed)) => faults.push(Fault::protocol(format!("{host}:{port}: {malformed}"))),
+                Err(Refusal::Fault(fault)) => faults.push(fault),
+            }
             state.first = (state.first + 1) % count;
-            faults.push(fault);
         }
         let code = faults.first().map_or("connection", |fault| fault.code);
         let text = faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>().join("; ");
@@ -288,6 +323,24 @@ impl<'a> KafkaClient<'a> {
         let answer = connection.call(call, body).await?;
         state.connections.insert(broker.clone(), connection);
         Ok(answer)
+    }
+}
+
+impl State {
+    /// Closes connections to brokers that lead nothing here, beside this one.
+    fn keep(&mut self, asked: &Broker) {
+        let Self { connections, topics, .. } = self;
+        let leads = |broker: &Broker| {
+            topics.values().any(|(_, topic)| topic.leaders.iter().flatten().any(|leader| **leader == *broker))
+        };
+        connections.retain(|broker, _| broker == asked || leads(broker));
+    }
+}
+
+impl Messages<'_> {
+    /// Bytes of a batch with these values, or some more.
+    fn batch_bytes(&self, values: usize) -> usize {
+        values + self.values.len() * (self.key.len() + self.instance.len() + self.mapping.len() + MESSAGE_BYTES)
     }
 }
 

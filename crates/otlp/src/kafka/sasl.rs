@@ -9,8 +9,9 @@ use ring::{digest, hmac, pbkdf2};
 
 use crate::config::Mechanism;
 
-/// Iterations that a broker may ask for at most; Kafka's own limit is 16384.
-const MAX_ITERATIONS: u32 = 1 << 17;
+/// Iterations that a broker may ask for, as RFC 7677 has the least; Kafka's own most are 16384. A
+/// proof with few would let a false broker try passwords cheaply.
+const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1 << 17;
 
 /// The name and the password of a login.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,8 +95,9 @@ impl<'a> Scram<'a> {
         let (nonce, salt) = (value("r=").ok_or_else(unusable)?, value("s=").ok_or_else(unusable)?);
         let salt = STANDARD.decode(salt).map_err(|_| unusable())?;
         let iterations: NonZeroU32 = value("i=").and_then(|text| text.parse().ok()).ok_or_else(unusable)?;
-        if iterations.get() > MAX_ITERATIONS {
-            return Err(format!("the broker asks for {iterations} iterations, and {MAX_ITERATIONS} are the most"));
+        if !ITERATIONS.contains(&iterations.get()) {
+            let (least, most) = (ITERATIONS.start(), ITERATIONS.end());
+            return Err(format!("the broker asks for {iterations} iterations; expected {least} to {most}"));
         }
         if nonce.len() <= self.nonce.len() || !nonce.starts_with(&self.nonce) {
             return Err("the broker's answer to the login is that of another login".to_owned());
@@ -165,6 +167,7 @@ mod tests {
             (format!("r={nonce},s=AAAA,i=4096"), "another login"),
             ("r=short,s=AAAA,i=4096".to_owned(), "another login"),
             (format!("r={nonce}x,s=AAAA,i=4000000000"), "4000000000 iterations"),
+            (format!("r={nonce}x,s=AAAA,i=1"), "1 iterations; expected 4096"),
         ] {
             let why = scram.prove(answer.as_bytes()).unwrap_err();
             assert!(why.contains(expected), "{answer}: {why}");

@@ -1,6 +1,7 @@
 //! Requests to a broker of Kafka, which misbehaves.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -110,9 +111,10 @@ fn errors_are_waited_out_or_final() {
     assert_eq!(ledger.delivered, 10);
     assert_eq!(all_numbers(&broker), (0..10).collect::<Vec<_>>());
     let problems = running.owner.problems.lock().unwrap().join("\n");
-    assert!(problems.contains("UNKNOWN_TOPIC_OR_PARTITION: topic webb.flows; create the topic"), "{problems}");
+    let at = format!("topic webb.flows at 127.0.0.1:{}", broker.port);
+    assert!(problems.contains(&format!("UNKNOWN_TOPIC_OR_PARTITION: {at}; create the topic")), "{problems}");
 
-    broker.rules().produce_errors.extend([29, 4711, -1, -1, -1]);
+    broker.rules().produce_errors.extend([29, 17, 4711, -1, -1, -1]);
     for number in 0..4 {
         running.offer([request(Stream::Flows, Encoding::Zstd, number..number + 1)]);
         running.settled();
@@ -120,7 +122,7 @@ fn errors_are_waited_out_or_final() {
     let ledger = running.output.figures().ledger(Stream::Flows);
     assert_eq!((ledger.dropped(Loss::Refused), ledger.delivered), (3, 11));
     let problems = running.owner.problems.lock().unwrap().join("\n");
-    assert!(problems.contains("TOPIC_AUTHORIZATION_FAILED: topic webb.flows; allow the user to Write"), "{problems}");
+    assert!(problems.contains(&format!("TOPIC_AUTHORIZATION_FAILED: {at}; allow the user to Write")), "{problems}");
     let codes = running.output.figures().requests();
     assert!(codes.contains(&("KAFKA_4711".to_owned(), 1)), "{codes:?}");
 }
@@ -154,13 +156,20 @@ fn what_is_too_large_is_halved() {
     assert_eq!(broker.rules().compressions.last(), Some(&1));
 }
 
+/// A free port that the system gives to nothing else while it is closed.
+fn lasting_port() -> u16 {
+    let first = u16::try_from(std::process::id() % 10_000).unwrap();
+    let ports = (0..10_000).map(|more| 20_000 + (first + more) % 10_000);
+    ports.into_iter().find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()
+}
+
 /// A broker that goes away, with an answer that is lost, and comes back on its port: every record
 /// arrives, and what a directory held meanwhile does so in its order.
 #[test]
 fn an_outage_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = Broker::start(0);
-    let port = broker.port;
+    let port = lasting_port();
+    let broker = Broker::start(port);
     let running = Running::start(output(OutputConfig { spool: Some(spool(directory.path())), ..config(&[port]) }));
     running.offer([request(Stream::Rollups, Encoding::Zstd, 0..10)]);
     running.settled();
@@ -188,8 +197,11 @@ fn an_outage_loses_nothing() {
 /// queue drops what it has no room for, and offering does not wait.
 #[test]
 fn other_brokers_are_asked() {
-    let (dead, broker) = (Broker::start(0).port, Broker::start(0));
-    let ports = [silent().unwrap(), dead, broker.port];
+    // Nothing listens at the port of tcpmux, and an HTTP server is no broker.
+    let (dead, broker) = (1, Broker::start(0));
+    let http = receiver::Receiver::http();
+    let other = http.url().rsplit(':').next().unwrap().parse().unwrap();
+    let ports = [silent().unwrap(), dead, other, broker.port];
     let running = Running::start(output(OutputConfig { timeout: Some(Duration::from_secs(4)), ..config(&ports) }));
     running.offer([request(Stream::Flows, Encoding::Zstd, 0..10)]);
     assert_eq!(running.settled().delivered, 10);
@@ -234,6 +246,30 @@ fn logins_are_done_and_followed() {
         }
         assert_eq!(broker.rules().logins, logins + 3);
     }
+}
+
+/// Another login is used although the connection of the one before is open.
+#[test]
+fn a_new_login_ends_open_connections() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("username"), "webb").unwrap();
+    fs::write(directory.path().join("password"), "secret-one").unwrap();
+    let broker = Broker::start(0);
+    broker.rules().login = Some(("PLAIN", "webb", "secret-one".to_owned()));
+    let running = Running::start(output(with_login(broker.port, Mechanism::Plain, directory.path())));
+    running.offer([request(Stream::Flows, Encoding::Zstd, 0..1)]);
+    running.settled();
+    assert_eq!(broker.rules().logins, 1);
+    broker.rules().login = Some(("PLAIN", "webb", "secret-two".to_owned()));
+    fs::write(directory.path().join("password"), "secret-two").unwrap();
+    wait_for("another login", || {
+        running.offer([request(Stream::Flows, Encoding::Zstd, 0..1)]);
+        running.settled();
+        match broker.rules().logins {
+            2 => Ok(()),
+            logins => Err(format!("{logins} logins")),
+        }
+    });
 }
 
 /// What stands in the way of a login is named.
