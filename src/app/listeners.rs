@@ -76,8 +76,9 @@ pub(super) fn serve(
     let names = Some(Arc::clone(&explain));
     let views = Arc::new(ViewCache::new(&scrape, AgentInfo { node, components, version, slow, names }));
     let health = between.map(|between| Arc::clone(&between.health));
-    let connections = || Arc::new(Connections::new(Limits::default()));
-    let (of_metrics, of_admin, of_agent) = (connections(), connections(), connections());
+    let connections = |limits| Arc::new(Connections::new(limits));
+    let (of_metrics, of_agent) = (connections(Limits::default()), connections(Limits::default()));
+    let of_admin = connections(Limits::of_page());
     let mut counted = vec![("metrics", Arc::clone(&of_metrics)), ("admin", Arc::clone(&of_admin))];
     if agent.is_some() {
         counted.push(("agent", Arc::clone(&of_agent)));

@@ -23,12 +23,19 @@ pub struct Limits {
     pub progress_bytes: u64,
 }
 
+impl Limits {
+    /// Those of the page: 50 tabs come from one address, that of the forwarded port, and the
+    /// kubelet's probes beside them.
+    pub fn of_page() -> Self {
+        Self { per_client: 64, ..Self::default() }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 128,
-            // More than 50 tabs behind one forwarded port, and the kubelet's probes beside them.
-            per_client: 64,
+            per_client: 32,
             head_bytes: 16 << 10,
             handshake: Duration::from_secs(3),
             head: Duration::from_secs(5),
