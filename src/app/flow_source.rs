@@ -148,7 +148,9 @@ fn say_off(settings: &Settings, configured: &Metrics, server: &ServerAddress) {
         tracing::warn!("observer.enabled: no flows are kept or served with this flow source; ask its server for them");
     }
     if settings.outputs_config.is_some() {
-        tracing::warn!("outputs_config: no rows are made with this flow source: its flows have no bytes");
+        tracing::warn!(
+            "outputs_config: nothing is sent to outputs with this flow source: its flows have no bytes, and none are kept"
+        );
     }
     if settings.export.is_on() {
         tracing::warn!("export: no flow logs are written with this flow source; its server can write them");

@@ -216,19 +216,38 @@ fn status_message(body: &[u8]) -> Option<String> {
 
 /// The beginning of a receiver's text, on one line.
 pub(crate) fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text.get(..MAX_SHOWN * 4).unwrap_or(text));
+    let text = String::from_utf8_lossy(text.get(..(MAX_SHOWN + 1) * 4).unwrap_or(text));
     // Controls, ends of lines, and signs that turn the direction of what follows.
     let is_obeyed = |letter: char| {
         letter.is_control()
             || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let printable = text.trim().chars().map(|letter| if is_obeyed(letter) { ' ' } else { letter });
-    printable.take(MAX_SHOWN).collect()
+    let mut shown: String = printable.take(MAX_SHOWN + 1).collect();
+    if let Some((end, _)) = shown.char_indices().nth(MAX_SHOWN) {
+        // A secret that a receiver repeats is looked for as a whole: half a word is not shown.
+        let end = shown.get(..end).and_then(|start| start.rfind(char::is_whitespace)).unwrap_or(0);
+        shown.truncate(end);
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A long text is cut between words, of which one may be a secret; ends of lines do nothing.
+    #[test]
+    fn long_texts_are_cut_between_words() {
+        assert_eq!(shown(b" one\ntwo\xe2\x80\xa8three "), "one two three");
+        let whole = "w".repeat(300);
+        assert_eq!(shown(whole.as_bytes()), whole);
+        assert_eq!(shown(format!("refused: {whole}secret").as_bytes()), "refused:…");
+        assert_eq!(shown(format!("{whole}secret").as_bytes()), "…");
+        let wide = "\u{1d11e}".repeat(301);
+        assert_eq!(shown(wide.as_bytes()), "…");
+    }
 
     /// What answers 200 has taken the request, by the protocol; that it speaks of something else is
     /// said.

@@ -16,7 +16,7 @@ use super::messages::{
     Broker, Call, SASL_AUTHENTICATE, SASL_HANDSHAKE, read_sasl_authenticate, read_sasl_handshake, sasl_authenticate,
     sasl_handshake,
 };
-use super::sasl::{Scram, plain};
+use super::sasl::{Credentials, Scram, plain};
 use super::wire::{Malformed, Reader, put_i32, put_string};
 use crate::answer::{Answer, shown};
 use crate::config::SaslConfig;
@@ -175,12 +175,12 @@ impl Connection {
         let refused = |why: String| Refusal::Answer(errors::answer(SASL_AUTHENTICATION_FAILED, &why));
         match Scram::new(sasl.mechanism, &credentials).map_err(Fault::connection)? {
             None => {
-                self.authenticate(&plain(&credentials)).await?;
+                self.authenticate(&plain(&credentials), &credentials).await?;
             }
             Some(scram) => {
-                let answer = self.authenticate(scram.first().as_bytes()).await?;
+                let answer = self.authenticate(scram.first().as_bytes(), &credentials).await?;
                 let proof = scram.prove(&answer).map_err(refused)?;
-                let answer = self.authenticate(proof.message.as_bytes()).await?;
+                let answer = self.authenticate(proof.message.as_bytes(), &credentials).await?;
                 proof.check(&answer).map_err(refused)?;
             }
         }
@@ -188,11 +188,13 @@ impl Connection {
     }
 
     /// Sends a message of a login; returns the broker's.
-    async fn authenticate(&mut self, message: &[u8]) -> Result<Vec<u8>, Refusal> {
+    async fn authenticate(&mut self, message: &[u8], credentials: &Credentials) -> Result<Vec<u8>, Refusal> {
         let answer = self.call(SASL_AUTHENTICATE, &sasl_authenticate(message)).await?;
         let read = read_sasl_authenticate(&answer)?;
         if read.error != 0 {
-            return Err(Refusal::Answer(errors::answer(read.error, &shown(read.text.as_bytes()))));
+            // A broker may repeat what it was sent; what is cut off later was looked at as a whole.
+            let text = shown(credentials.mask(read.text).as_bytes());
+            return Err(Refusal::Answer(errors::answer(read.error, &text)));
         }
         // Some of the time is for what is under way.
         self.expires = u64::try_from(read.lifetime_ms)

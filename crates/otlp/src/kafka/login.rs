@@ -54,7 +54,14 @@ impl Login {
 
     /// A text with `***` in the place of the password.
     pub(super) fn mask(&self, text: &str) -> String {
-        let password = self.credentials.as_ref().map_or("", |credentials| &credentials.password);
+        self.credentials.as_ref().map_or_else(|| text.to_owned(), |credentials| credentials.mask(text))
+    }
+}
+
+impl Credentials {
+    /// A text with `***` in the place of the password.
+    pub(super) fn mask(&self, text: &str) -> String {
+        let password = &self.password;
         if password.len() < SHORTEST_SECRET { text.to_owned() } else { text.replace(password, "***") }
     }
 }

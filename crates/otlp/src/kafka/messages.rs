@@ -53,10 +53,11 @@ pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
         let (id, host, port) = (reader.i32()?, reader.string()?, reader.i32()?);
         let _rack = reader.string()?;
         // It is shown where it cannot be reached.
-        if host.len() > MAX_HOST || host.contains(char::is_control) {
+        let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':');
+        if host.is_empty() || host.len() > MAX_HOST || !host.bytes().all(is_of_host) {
             return Err(Malformed);
         }
-        let port = u16::try_from(port).map_err(|_| Malformed)?;
+        let port = u16::try_from(port).ok().filter(|port| *port > 0).ok_or(Malformed)?;
         Ok((id, Arc::new(Broker { host: host.to_owned(), port })))
     })?;
     let brokers: HashMap<i32, Arc<Broker>, RandomState> = brokers.into_iter().collect();
@@ -200,7 +201,7 @@ mod tests {
         for partitions in [[(0, 7), (2, 7)], [(1, 7), (1, 7)], [(-1, 7), (0, 7)]] {
             assert_eq!(read_metadata(&answer("a", partitions.into_iter())), Err(Malformed), "{partitions:?}");
         }
-        for host in ["x".repeat(256), "a\nb".to_owned()] {
+        for host in ["x".repeat(256), "a\nb".to_owned(), "\u{202e}a".to_owned(), "a b".to_owned(), String::new()] {
             assert_eq!(read_metadata(&answer(&host, std::iter::once((0, 7)))), Err(Malformed));
         }
         let many = read_metadata(&answer("a", (0..100_000).map(|number| (number, 7)))).unwrap();

@@ -217,8 +217,9 @@ impl<'a> KafkaClient<'a> {
         let (error, throttled) = match read {
             Ok(read) => read,
             Err(refusal) => {
-                // The partition may have another leader by now.
+                // The partition may have another leader by now, which another broker may know.
                 state.topics.remove(&request.stream);
+                state.first = (state.first + 1) % self.kafka.brokers.len();
                 return Err(refusal);
             }
         };
