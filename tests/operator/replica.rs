@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -36,9 +37,17 @@ pub(crate) struct Replica {
     log: tempfile::NamedTempFile,
 }
 
-/// An address that nothing listens on at this moment.
+/// An address that nothing listens on. Its port is none that the system gives to others, before it
+/// is listened on.
 pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Relaxed);
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(10_000 + number % 20_000).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 impl Replica {

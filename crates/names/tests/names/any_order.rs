@@ -65,7 +65,8 @@ struct Client {
 
 impl Client {
     fn new(directory: &Arc<Directory>) -> Self {
-        let held = Held::bounded("own".to_owned(), MAX_NAMED, MAX_UNNAMED);
+        let mut held = Held::bounded("own".to_owned(), MAX_NAMED, MAX_UNNAMED);
+        held.begin();
         Self { held, lease: directory.connect(), requests: VecDeque::new(), answers: VecDeque::new() }
     }
 
