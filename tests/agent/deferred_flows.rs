@@ -810,8 +810,8 @@ fn a_relay_is_asked_for_names() {
     pipeline.finish();
 }
 
-/// A translation that arrives late tells who is behind the Service: the relay is asked for the name
-/// then, and the flow waits for it.
+/// A translation that arrives late has the address behind the Service: the relay is asked for the
+/// name then, and the flow waits for it.
 #[test]
 fn a_late_backend_is_asked_for() {
     let (asks, mut asked) = asks();

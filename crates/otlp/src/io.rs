@@ -32,9 +32,9 @@ impl Fault {
 #[derive(Debug)]
 pub(crate) enum Failure {
     Fault(Fault),
-    /// It was not sent: it would be a larger message than any receiver is sent. Says so.
+    /// The request was not sent: its message would be larger than any receiver takes. Holds why.
     TooLarge(String),
-    /// It was not sent: it is no request of ours. Says why.
+    /// The request was not sent: its bytes cannot be read. Holds the reason.
     Unreadable(String),
 }
 

@@ -30,12 +30,12 @@ use pods::{Changed, Pods};
 /// Addresses that one client may hold.
 pub(crate) const MAX_LEASES: usize = 65_536;
 
-/// Clients that are told of a change at once. Those of a change that concerns thousands, such as
-/// that of a DNS server's pod or of a block, are told in turn, so many a [`TURN`]: what one client
-/// asks meanwhile does not wait for all the others.
+/// Clients that are notified of a change at once. Those of a change that concerns thousands, such
+/// as that of a DNS server's pod or of a block, are notified in turn, so many a [`TURN`]: what one
+/// client asks meanwhile does not wait for all the others.
 const CLIENTS_A_TURN: usize = 10;
 
-/// Time of a turn: several times what it takes to tell its clients.
+/// Time of a turn: several times what it takes to notify its clients.
 const TURN: Duration = Duration::from_millis(1);
 
 /// A client asks for more addresses than `MAX_LEASES`.
@@ -73,7 +73,7 @@ struct State {
     holders: HashMap<IpAddr, Vec<u64>, RandomState>,
     clients: HashMap<u64, Client, RandomState>,
     last_client: u64,
-    /// Clients that wait for their turn to be told of changes.
+    /// Clients that wait for their turn to be notified of changes.
     in_turn: VecDeque<u64>,
 }
 
@@ -121,7 +121,7 @@ impl Directory {
                 if let Some(client) = clients.get_mut(number) {
                     client.mark_changed(*address);
                     self.sent.invalidations.fetch_add(1, Relaxed);
-                    tell((*number, client), of_address.len(), in_turn);
+                    notify((*number, client), of_address.len(), in_turn);
                 }
             }
         }
@@ -129,7 +129,7 @@ impl Directory {
             let of = clients.len();
             for (number, client) in clients {
                 if client.mark_blocks(&changed.blocks) {
-                    tell((*number, client), of, in_turn);
+                    notify((*number, client), of, in_turn);
                 }
             }
         }
@@ -287,8 +287,8 @@ impl Drop for Lease {
     }
 }
 
-/// Tells a client of a change that concerns so many.
-fn tell((number, client): (u64, &mut Client), of: usize, in_turn: &mut VecDeque<u64>) {
+/// Notifies a client of a change that concerns so many.
+fn notify((number, client): (u64, &mut Client), of: usize, in_turn: &mut VecDeque<u64>) {
     if of <= CLIENTS_A_TURN {
         client.wake.notify_one();
     } else if !std::mem::replace(&mut client.in_turn, true) {
@@ -312,9 +312,9 @@ mod tests {
     use super::*;
 
     /// What a client asks for is sent at once, and so is a change that concerns few. Of one that
-    /// concerns many each client is told once, in turn, and no other is.
+    /// concerns many each client is notified once, in turn, and no other is.
     #[test]
-    fn many_are_told_in_turn() {
+    fn many_are_notified_in_turn() {
         let directory = Arc::new(Directory::default());
         let address: IpAddr = "10.0.1.1".parse().unwrap();
         let upsert = |node: &str| {

@@ -324,7 +324,7 @@ fn brokers_are_reached_by_tls() {
     assert_eq!((all_numbers(&broker), broker.rules().logins), ((0..10).collect(), 1));
 }
 
-/// A port that speaks something else is said to.
+/// A port of another protocol is named in the error.
 #[test]
 fn other_protocols_are_named() {
     let http = receiver::Receiver::http();
