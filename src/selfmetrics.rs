@@ -398,6 +398,8 @@ defs! {
         "Records of windows that have ended, for each output, which are offered to it (webb_output_records_total) at this node's moment within the next window: up to a fifth of it later";
     ROLLUP_WINDOWS: counter "webb_rollup_windows_total" []
         "Windows whose rows were offered to the outputs. One may have ended early, at a change of the outputs or with the agent";
+    ROLLUP_OPEN_CORRECTED: counter "webb_rollup_open_connections_corrected_total" ["outcome"]
+        "By how much the open connections of rows were off: those that a listing of the table added, closed ones that it removed, and those beyond the table's size (refused)";
     OUTPUT_FLOWS: counter "webb_output_flows_total" ["outcome"]
         "Events of the history by what became of them for outputs with flows: included, sent for themselves; sampled, sent as part of a sample; passed_over, not selected; limited, beyond max_per_second; overrun, gone from the history before they were read; panicked. All together are those that the history had since flows were asked for";
     OUTPUT_RECORDS: counter "webb_output_records_total" ["output", "stream", "outcome"]

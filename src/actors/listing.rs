@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use webb_flow::abi::PARTS;
-use webb_metrics::ListingStep;
+use webb_flow::open::ListingStep;
 
 use crate::pipeline::{Command, Commands};
 

@@ -18,7 +18,7 @@ use super::losses::{self, Losses};
 use super::restart::Intensity;
 use super::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Layer7, Ledger, Mode, RunError, Sweeper};
-use crate::pipeline::Lanes;
+use crate::pipeline::{Lanes, Skipped};
 
 /// Maximal number of last sweeps while the ring is full; the rest stays behind.
 const MAX_LAST_SWEEPS: usize = 50;
@@ -84,14 +84,16 @@ pub struct Losing {
 }
 
 impl Losing {
-    /// Events of connections that were lost: by the programs, and by metrics that do not run.
+    /// Events of connections that were lost: by the programs, by metrics that do not run, and by
+    /// rollups that are behind.
     fn events(&self) -> Result<u64, RunError> {
         let lost = |totals: &Totals| -> u64 {
             let follows = |event: &usize| !UNFOLLOWED.iter().any(|other| usize::from(*other) == *event);
             let events = totals.lost_events.iter().enumerate();
             events.filter(|(event, _)| follows(event)).map(|(_, count)| count).sum()
         };
-        Ok(self.ledger.totals()?.iter().map(lost).sum::<u64>() + self.lanes.skipped().by_metrics)
+        let Skipped { by_metrics, by_rollups, .. } = self.lanes.skipped();
+        Ok(self.ledger.totals()?.iter().map(lost).sum::<u64>() + by_metrics + by_rollups)
     }
 
     fn counts(&self) -> Result<losses::Counts, RunError> {

@@ -9,6 +9,7 @@ use webb_metrics::captures::NAME;
 use webb_settings::{Capture, Settings};
 
 use super::configured::Metrics;
+use super::outputs::Sending;
 use crate::actors::fleet::{AggregatorFactory, Fleet};
 use crate::actors::listing::Lister;
 use crate::bpf_loader::Ledger;
@@ -26,13 +27,18 @@ pub(super) fn are_captured(settings: &Settings, metrics: &Metrics) -> bool {
 }
 
 /// Makes the lister of open connections, if events are captured; the aggregators of `factory`
-/// request its listings.
+/// and the rollups request its listings.
 pub(super) fn lister(
     captures: bool,
     factory: AggregatorFactory,
     commands: &Commands,
+    sending: Option<&Sending>,
 ) -> (AggregatorFactory, Option<Lister>) {
     let listings = Arc::clone(&factory.listings);
+    if let Some(sending) = sending.filter(|_| captures) {
+        let listings = Arc::clone(&listings);
+        sending.follows_connections(factory.limits.open_connections, Box::new(move || listings.request()));
+    }
     let lister = captures.then(|| Lister::new(listings, commands.clone(), Instant::now()));
     (factory, lister)
 }

@@ -87,6 +87,11 @@ impl Sending {
         self.state.lane()
     }
 
+    /// Has rows say how many connections are open ([`RollupState::follows_connections`]).
+    pub(super) fn follows_connections(&self, most: usize, list: Box<dyn Fn() + Send + Sync>) {
+        self.state.follows_connections(most, list);
+    }
+
     /// Reads the file of outputs again.
     pub(super) fn poll(&self) {
         self.follower.do_send(PollFile);
@@ -131,13 +136,23 @@ pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: 
     sending.state.reads_seen(Box::new(move || ledger::seen(&ledger)));
     let state = Arc::clone(&sending.state);
     metrics.add(
-        &[&own::ROLLUP_ROWS, &own::ROLLUP_FLOWS, &own::ROLLUP_FOLDED, &own::ROLLUP_HELD, &own::ROLLUP_WINDOWS],
+        &[
+            &own::ROLLUP_ROWS,
+            &own::ROLLUP_FLOWS,
+            &own::ROLLUP_FOLDED,
+            &own::ROLLUP_HELD,
+            &own::ROLLUP_WINDOWS,
+            &own::ROLLUP_OPEN_CORRECTED,
+        ],
         Box::new(move |rows| {
             let counts = state.counts();
             rows.add(&own::ROLLUP_ROWS, &[], counts.rows);
             rows.add(&own::ROLLUP_FOLDED, &[], counts.folded);
             rows.add(&own::ROLLUP_HELD, &[], counts.held);
             rows.add(&own::ROLLUP_WINDOWS, &[], counts.windows);
+            for (outcome, count) in counts.corrected.rows() {
+                rows.add(&own::ROLLUP_OPEN_CORRECTED, &[outcome], count);
+            }
             for (outcome, count) in [
                 ("added", counts.flows),
                 ("passed_over", counts.passed_over),

@@ -238,7 +238,7 @@ fn start_fleet(
     commands: Commands,
     (observing, sending): (Option<&Observing>, Option<&Sending>),
 ) -> (Arc<Fleet>, Arc<Lanes>, SnapshotCollector, Option<Lister>) {
-    let (factory, lister) = connections::lister(captures, factory, &commands);
+    let (factory, lister) = connections::lister(captures, factory, &commands, sending);
     let others = OtherLanes {
         history: observing.map(|observing| Arc::clone(observing.state.lane())),
         rollups: sending.map(|sending| Arc::clone(sending.lane())),

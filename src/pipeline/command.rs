@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use webb_metrics::{ListingStep, RemovedPods};
+use webb_flow::open::ListingStep;
+use webb_metrics::RemovedPods;
 
 use super::lane::Item;
 use super::lanes::{LaneChange, Lanes};
@@ -44,7 +45,7 @@ impl Command {
             Self::Snapshot(answer) => lanes.request_snapshots(&answer),
             Self::Change(change) => lanes.change(change),
             Self::List(step, done) => {
-                lanes.each_counting(|lane| lane.send_control(Item::List(step)));
+                lanes.each_following(|lane| lane.send_control(Item::List(step)));
                 done();
             }
             Self::Forget(gone) => lanes.each_counting(|lane| lane.send_control(Item::Forget(Arc::clone(&gone)))),

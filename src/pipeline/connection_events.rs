@@ -11,7 +11,7 @@ use webb_decode::attempts::Attempts;
 use webb_decode::connections::Openers;
 use webb_decode::{LookupReasons, name};
 use webb_flow::Flow;
-use webb_metrics::ListingStep;
+use webb_flow::open::ListingStep;
 
 use super::deferred_flows::DeferredFlows;
 use super::{BATCH, Batch, Counters};

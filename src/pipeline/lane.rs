@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use webb_flow::fault::{Component, State};
+use webb_flow::open::ListingStep;
 use webb_index::filters::Filters;
-use webb_metrics::{ListingStep, RemovedPods};
+use webb_metrics::RemovedPods;
 
 use super::batch::Batch;
 use super::snapshot::SnapshotRequest;
@@ -86,7 +87,7 @@ impl Lane {
         Self::to(Consumer::Metric, component)
     }
 
-    /// A lane to any consumer. Those that are not waited for get batches alone.
+    /// A lane to any consumer. Of those that are not waited for the history gets batches alone.
     pub fn to(consumer: Consumer, component: Arc<Component>) -> (Self, Receiver<Item>) {
         static LANES: AtomicU64 = AtomicU64::new(0);
         let (to, from) = bounded(DEPTH);

@@ -183,6 +183,15 @@ impl Lanes {
         });
     }
 
+    /// Calls `with` for each lane of a consumer that follows open connections.
+    pub(super) fn each_following(&self, mut with: impl FnMut(&Lane)) {
+        self.each(|lane| {
+            if lane.consumer() != Consumer::History {
+                with(lane);
+            }
+        });
+    }
+
     /// Carries out a change. For the thread alone that sends batches.
     pub(super) fn change(&self, LaneChange { lanes, control, done }: LaneChange) {
         let old = self.now.load_full();

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_flow::clock::unix_ns;
 use webb_flow::hash::seed;
+use webb_flow::open::{Corrections, ListingStep};
 use webb_index::{Index, Place};
 use webb_otlp::{Attributes, Encoded, Encoding, Feed, Output, Request, RequestBuilder, Stream};
 use webb_rollup::{Encoder, Rollups, Seen, Settings, Totals, Window, Windows};
@@ -65,10 +66,15 @@ pub struct RollupState {
     figures: Figures,
     /// Reads what the eBPF programs have seen.
     seen: OnceLock<ReadSeen>,
+    /// Most connections that can be open, and what requests a listing of them.
+    following: OnceLock<(usize, RequestListing)>,
 }
 
 /// Reads what the eBPF programs have seen; none if that fails.
 type ReadSeen = Box<dyn Fn() -> Option<Seen> + Send + Sync>;
+
+/// Requests a listing of all open connections.
+type RequestListing = Box<dyn Fn() + Send + Sync>;
 
 impl fmt::Debug for RollupState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +93,7 @@ struct Figures {
     ignored: AtomicU64,
     windows: AtomicU64,
     held: AtomicU64,
+    corrected: [AtomicU64; 3],
 }
 
 /// What became of the flows that the thread was sent.
@@ -108,6 +115,8 @@ pub struct RollupCounts {
     pub windows: u64,
     /// Records of ended windows that are not yet offered to outputs, each for each output.
     pub held: u64,
+    /// By how much open connections were off ([`Corrections`]).
+    pub corrected: Corrections,
 }
 
 #[derive(Debug)]
@@ -157,12 +166,19 @@ impl RollupState {
         };
         let (wants, taken) = (AtomicU64::new(0), AtomicU64::new(0));
         let (wanted, work) = (ArcSwap::default(), Mutex::new(work));
-        Self { lane, site, wanted, wants, taken, work, figures: Figures::default(), seen: OnceLock::new() }
+        let (figures, seen, following) = (Figures::default(), OnceLock::new(), OnceLock::new());
+        Self { lane, site, wanted, wants, taken, work, figures, seen, following }
     }
 
     /// Has heartbeats say how many packets the programs saw, and how many no row has. Applies once.
     pub fn reads_seen(&self, read: ReadSeen) {
         let _first_stays = self.seen.set(read);
+    }
+
+    /// Has rows say how many connections are open, `most` at most; `list` requests a listing of
+    /// them. Applies once.
+    pub fn follows_connections(&self, most: usize, list: RequestListing) {
+        let _first_stays = self.following.set((most, list));
     }
 
     fn seen(&self) -> Option<Seen> {
@@ -189,10 +205,12 @@ impl RollupState {
 
     /// What became of the flows so far.
     pub fn counts(&self) -> RollupCounts {
-        let Figures { rows, flows, passed_over, folded, panicked, ignored, windows, held } = &self.figures;
+        let Figures { rows, flows, passed_over, folded, panicked, ignored, windows, held, corrected } = &self.figures;
         let [rows, flows, passed_over, folded, panicked, ignored, windows, held] =
             [rows, flows, passed_over, folded, panicked, ignored, windows, held].map(|figure| figure.load(Relaxed));
-        RollupCounts { rows, flows, passed_over, folded, panicked, ignored, windows, held }
+        let [added, removed, refused] = corrected.each_ref().map(|figure| figure.load(Relaxed));
+        let corrected = Corrections { added, removed, refused };
+        RollupCounts { rows, flows, passed_over, folded, panicked, ignored, windows, held, corrected }
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -218,17 +236,24 @@ impl RollupState {
         figures.flows.store(totals.flows, Relaxed);
         figures.passed_over.store(totals.passed_over, Relaxed);
         figures.folded.store(totals.folded, Relaxed);
+        for (figure, (_, count)) in figures.corrected.iter().zip(work.rollups.corrections().rows()) {
+            figure.store(count, Relaxed);
+        }
         figures.held.store(work.held.iter().map(|(_, request)| u64::from(request.records)).sum(), Relaxed);
     }
 
     /// Takes up a change of what is wanted, ends a window that is over, and sends what is due.
     fn turn(&self, work: &mut Work, now_ns: u64, now: Instant) {
+        if let Some((most, _)) = self.following.get() {
+            work.rollups.limit_open(*most);
+        }
         let wants = self.wants.load(Acquire);
         let wanted = self.wanted.load_full();
         if !Arc::ptr_eq(&wanted, &work.wanted) {
             if !wanted.is_on() {
                 self.end(work, now_ns);
                 work.windows = None;
+                work.rollups.list(ListingStep::Reset);
             }
             work.flush();
             work.wanted = wanted;
@@ -271,6 +296,7 @@ impl RollupState {
         self.make_feeds(work);
         work.settings = work.wanted.settings;
         work.rollups.apply(work.settings);
+        self.list();
         work.windows = Some(Windows::new(work.settings.window, now_ns));
         let Work { encoder, feeds, held, .. } = work;
         add_to_all(feeds, held, encoder.gap(work.last_ns, now_ns));
@@ -284,6 +310,13 @@ impl RollupState {
         }
         work.flush();
         self.publish(work);
+    }
+
+    /// Requests a listing, where connections are followed.
+    fn list(&self) {
+        if let Some((_, list)) = self.following.get() {
+            list();
+        }
     }
 
     fn close(&self, work: &mut Work, window: Window, now_ns: u64) {
@@ -424,6 +457,7 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
     if work.current.is_some() {
         // The previous run panicked at this flow of this batch.
         state.figures.panicked.fetch_add(1, Relaxed);
+        state.list();
         let next = work.position + 1;
         state.add(&mut work, next);
     }
@@ -441,9 +475,13 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
                 Err(RecvTimeoutError::Disconnected) => return state.end(&mut work, unix_ns()),
             }
         };
-        if let Item::Batch(batch) = item {
-            work.current = Some(batch);
-            state.add(&mut work, 0);
+        match item {
+            Item::Batch(batch) => {
+                work.current = Some(batch);
+                state.add(&mut work, 0);
+            }
+            Item::List(step) if work.windows.is_some() => work.rollups.list(step),
+            _ => {}
         }
     }
 }

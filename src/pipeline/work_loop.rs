@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_flow::fault::State;
-use webb_metrics::{Aggregator, Corrections, Refusal};
+use webb_flow::open::Corrections;
+use webb_metrics::{Aggregator, Refusal};
 
 use super::{Batch, Item, Lifecycle};
 

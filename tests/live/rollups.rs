@@ -249,3 +249,47 @@ fn two_agents_send_each_byte_once() {
     let between = both(&rows, "bytes", &with(&[("webb.primary", "true"), ("webb.verdict", "FORWARDED")]));
     keep("two_agents", &rows, &serde_json::json!({"connections": rounds, "bytes": between, "between_zones": between}));
 }
+
+/// Connections that are open are in each window's row, though nothing moves; those that have ended
+/// are not. Other rows begin with what a listing finds.
+#[test]
+fn open_connections_are_in_each_window() {
+    let Some(lab) = Lab::up() else { return };
+    let receiver = Receiver::start(&lab, "node");
+    let config = format!("connections: {{sweep_interval: 100ms}}\noutputs_config: {}\n", receiver.outputs);
+    let config = lab.file("open.yaml", &config);
+    let mut agent = Agent::start_at(&lab, "node", "flow connections", &["--config", config.to_str().unwrap()]);
+    let listener = lab.listener("xwing", "10.244.1.31:7000");
+    let open = |()| (lab.connection("tiefighter", "10.244.1.31:7000"), listener.accept().unwrap());
+    let mut connections = Vec::from([(); 3].map(open));
+    // Of the last window that a heartbeat ended: at both interfaces, and what else the rows have.
+    let last = || {
+        let rows = receiver.rows();
+        let ended = rows.iter().rfind(|row| row["event"] == "webb.heartbeat")?.clone();
+        let same = ["time", "service.instance.id", "webb.window.seconds"];
+        let is_of_it = |row: &&Row| same.iter().all(|key| row.get(*key) == ended.get(*key));
+        let pair = [("source.k8s.owner.name", "tiefighter"), ("destination.k8s.owner.name", "xwing")];
+        let rows: Vec<Row> = rows.iter().filter(is_of_it).cloned().collect();
+        let open = ["source", "destination"]
+            .map(|reporter| sum(&rows, "webb.connections.open", &[&pair[..], &[("webb.reporter", reporter)]].concat()));
+        Some((open, both(&rows, "packets", &pair), ended["webb.window.seconds"].clone()))
+    };
+    let wait = |agent: &mut Agent, open: u64, window: &str| {
+        let wanted = Some(([open; 2], 0, window.to_owned()));
+        agent.wait_until(&format!("{open} open in a quiet window"), |_| last() == wanted);
+    };
+    wait(&mut agent, 3, "1");
+    let scrape = agent.scrape();
+    assert_eq!(scrape.sum("webb_tcp_open_connections", &[]), 6, "at both interfaces");
+    let handshakes: f64 = scrape.samples("webb_tcp_handshake_seconds_sum", &[]).map(|sample| sample.value * 1e6).sum();
+    let in_rows = sum(&receiver.rows(), "webb.handshake.sum_us", &[]);
+    assert!(in_rows > 0);
+    assert_eq!(in_rows.to_string(), format!("{handshakes:.0}"), "microseconds");
+    connections.truncate(1);
+    wait(&mut agent, 1, "1");
+    let text = std::fs::read_to_string(&receiver.outputs).unwrap().replace("window: 1s", "window: 2s");
+    std::fs::write(&receiver.outputs, text).unwrap();
+    wait(&mut agent, 1, "2");
+    connections.clear();
+    wait(&mut agent, 0, "2");
+}

@@ -18,7 +18,8 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum ConnectionEvent {
-    /// The acceptor answered with SYN-ACK; the value is the time since the first SYN.
+    /// The acceptor answered with SYN-ACK; the value is the time since the first SYN, in
+    /// microseconds.
     Accepted = 1,
     /// The acceptor answered with RST.
     Refused = 2,
@@ -28,7 +29,8 @@ pub enum ConnectionEvent {
     Unreachable = 4,
     /// The SYN was dropped, by no policy.
     Dropped = 5,
-    /// FIN both ways; the value of this and the next four is the time since the first SYN.
+    /// FIN both ways; the value of this and the next four is the time since the first SYN, in
+    /// milliseconds.
     Closed = 6,
     /// RST by the opener.
     ResetByOpener = 7,
@@ -38,7 +40,7 @@ pub enum ConnectionEvent {
     Idle = 9,
     /// Evicted, or taken over by another connection of the same ports.
     Interrupted = 10,
-    /// A round trip of data and its acknowledgement; the value is its time.
+    /// A round trip of data and its acknowledgement; the value is its time in microseconds.
     Sample = 11,
     /// A SYN was sent again; the value of this and the next two is the number of segments.
     RetransmitSyn = 12,

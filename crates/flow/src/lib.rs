@@ -14,6 +14,7 @@ pub mod fault;
 pub mod hash;
 mod l4;
 pub mod names;
+pub mod open;
 mod reason;
 pub mod room;
 mod ruling;

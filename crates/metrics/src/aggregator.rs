@@ -9,9 +9,9 @@ use webb_index::filters::Filters;
 use super::config::MetricConfig;
 use super::engine::Engine;
 use super::limit::{Limits, Refusal, Share};
-use super::open::{Corrections, ListingStep};
 use super::removed_pods::RemovedPods;
 use crate::expose::Snapshot;
+use webb_flow::open::{Corrections, ListingStep};
 
 /// One metric's counters. Owned by one thread at a time; no lock inside.
 pub struct Aggregator {

@@ -11,12 +11,12 @@ use webb_flow::{Extra, Flow};
 
 use super::contexts::{ContextId, Contexts};
 use super::limit::Refusal;
-use super::open::OpenConnections;
 use super::owners::Owner;
 use super::series::SeriesTable;
 use super::slot_cache::{CacheKey, SlotCache};
 use super::table::{FAMILIES, Texts};
 use super::tuples::Tuples;
+use webb_flow::open::OpenConnections;
 
 /// A flow to be counted in one series.
 #[derive(Debug, Clone, Copy)]

@@ -11,7 +11,6 @@ use super::batch_counter::{BatchCounter, extra};
 use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::limit::{Limits, Refusal, Share};
-use super::open::{Corrections, ListingStep};
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::removed_pods::{PodLabels, RemovedPods};
@@ -19,6 +18,7 @@ use super::series::SeriesTable;
 use super::slot_cache::TABLES;
 use super::table::Table;
 use crate::expose::Snapshot;
+use webb_flow::open::{Corrections, ListingStep};
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the
 /// plugin.

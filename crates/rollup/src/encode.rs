@@ -292,6 +292,7 @@ fn write_sums(attributes: &mut Attributes, sums: &Sums) {
     count("webb.connections.denied", connections.denied.into());
     count("webb.connections.dropped", connections.dropped.into());
     count("webb.connections.reset", connections.reset.into());
+    count("webb.connections.open", connections.open.into());
     count("webb.retransmits", sums.retransmits.into());
     count("webb.policy.unenforced", sums.unenforced.into());
     let classes = ["webb.requests.2xx", "webb.requests.3xx", "webb.requests.4xx", "webb.requests.5xx"];

@@ -21,9 +21,12 @@ mod sums;
 mod tests;
 mod window;
 
+use std::collections::VecDeque;
+
 use webb_flow::fault::inject;
+use webb_flow::open::{Corrections, ListingStep, OpenConnections};
 use webb_flow::sym::Sym;
-use webb_flow::{EndpointId, Extra, Flow, Sort, Verdict};
+use webb_flow::{ConnectionEvent, EndpointId, Extra, Flow, Sort, Verdict};
 use webb_index::policy::PolicyName;
 use webb_index::{End, Flows, Index};
 
@@ -60,7 +63,9 @@ pub struct Rollups {
     rows: Rows,
     cache: Cache,
     /// Flows that were read and not yet added; empty between batches.
-    read: Vec<Read>,
+    read: VecDeque<Read>,
+    /// Open connections, each with the place of its row.
+    open: OpenConnections,
     totals: Totals,
 }
 
@@ -86,16 +91,41 @@ impl Rollups {
             settings,
             rows: Rows::new(settings.max_rows),
             cache: Cache::default(),
-            read: Vec::with_capacity(LOOKED_UP_TOGETHER),
+            read: VecDeque::with_capacity(LOOKED_UP_TOGETHER),
+            open: OpenConnections::default(),
             totals: Totals::default(),
         }
     }
 
-    /// Makes rows by these settings from now on. The open window's must have been handed out.
+    /// Follows no more than so many open connections.
+    pub fn limit_open(&mut self, most: usize) {
+        self.open.limit(most);
+    }
+
+    /// Makes rows by these settings from now on. The open window's must have been handed out. Which
+    /// connections are open is known after the next listing.
     pub fn apply(&mut self, settings: Settings) {
         self.settings = settings;
         self.rows = Rows::new(settings.max_rows);
+        self.open.clear();
         self.cache.clear();
+    }
+
+    /// Takes a step of a listing of all open connections.
+    pub fn list(&mut self, step: ListingStep) {
+        let gone = match step {
+            ListingStep::Begin => return self.open.begin_listing(),
+            ListingStep::End => self.open.end_listing(),
+            ListingStep::Reset => self.open.clear(),
+        };
+        for place in gone {
+            self.rows.lower(place);
+        }
+    }
+
+    /// By how much listings have corrected the open connections, since start.
+    pub fn corrections(&self) -> Corrections {
+        self.open.corrections()
     }
 
     /// Adds the batch's flows from number `from` on, some at a time: their places are looked up
@@ -117,7 +147,7 @@ impl Rollups {
                     Some(share) => {
                         let call = Call::of(flow);
                         let key = CacheKey::new(flow, extra, batch.index, call, share);
-                        self.read.push(Read { flow: next, call, share, key, place: None });
+                        self.read.push_back(Read { flow: next, call, share, key, place: None });
                     }
                     None => self.totals.passed_over += 1,
                 }
@@ -132,14 +162,14 @@ impl Rollups {
         *progress = batch.flows.len();
     }
 
-    /// Adds the flows that were read to their rows, the last first.
+    /// Adds the flows that were read to their rows.
     fn add_read(&mut self, batch: Flows<'_>) {
         for read in &mut self.read {
             read.place = self.cache.find(&read.key);
         }
         let cleared = self.cache.cleared();
         // A flow is taken out before it is added: if that panics, the others are still here.
-        while let Some(read) = self.read.pop() {
+        while let Some(read) = self.read.pop_front() {
             inject::point("rollups");
             let Some(flow) = batch.flows.get(read.flow) else { continue };
             let extra = batch.extras.get(flow.extra.0 as usize);
@@ -158,7 +188,10 @@ impl Rollups {
                 self.totals.bytes += flow.bytes;
                 self.totals.packets += u64::from(flow.packets);
             }
-            Share::Event(event, value) => sums.add_event(event, value, self.settings.histograms),
+            Share::Event(event, value) => {
+                sums.add_event(event, value, self.settings.histograms);
+                self.follow(flow, event, place);
+            }
             Share::Unenforced => sums.unenforced = sums.unenforced.saturating_add(1),
             Share::Message => {
                 if let Some(extra) = extra {
@@ -168,6 +201,21 @@ impl Rollups {
         }
         self.totals.flows += 1;
         self.totals.folded += u64::from(folded);
+    }
+
+    /// Opens or ends a connection. An end lowers the row that its begin was in, whatever its ends
+    /// are named by now.
+    fn follow(&mut self, flow: &Flow, event: ConnectionEvent, place: u32) {
+        if matches!(event, ConnectionEvent::Accepted | ConnectionEvent::Open) {
+            if !self.open.holds(flow) {
+                self.open.insert(flow, place, event == ConnectionEvent::Open);
+                self.rows.raise(place);
+            }
+        } else if event.is_end()
+            && let Some(place) = self.open.remove(flow)
+        {
+            self.rows.lower(place);
+        }
     }
 
     /// The place of a flow's row, which is made if it is new.
@@ -219,7 +267,7 @@ impl Rollups {
     }
 
     /// Hands out the rows of the window, in no order, and begins the next one. A row that had
-    /// nothing in the window is removed.
+    /// nothing in the window, and has no open connection, is removed.
     pub fn close(&mut self, with: impl FnMut(&RowKey, &Sums)) {
         if self.rows.drain(with) {
             self.cache.clear();

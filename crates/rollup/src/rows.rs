@@ -139,6 +139,20 @@ impl Rows {
         self.slots.get_mut(place as usize).map(|slot| (&mut slot.sums, slot.folded))
     }
 
+    /// A connection of the row has opened.
+    pub(crate) fn raise(&mut self, place: u32) {
+        if let Some((sums, _)) = self.sums(place) {
+            sums.connections.open = sums.connections.open.saturating_add(1);
+        }
+    }
+
+    /// A connection of the row is no longer open.
+    pub(crate) fn lower(&mut self, place: u32) {
+        if let Some((sums, _)) = self.sums(place) {
+            sums.connections.open = sums.connections.open.saturating_sub(1);
+        }
+    }
+
     /// Hands out all rows with a sum, and begins anew: rows without one are removed. True if any
     /// was.
     pub(crate) fn drain(&mut self, mut with: impl FnMut(&RowKey, &Sums)) -> bool {

@@ -1,5 +1,7 @@
 //! The sums of a row.
 
+use std::time::Duration;
+
 use webb_flow::extra::{Extra, L7Kind, L7Record};
 use webb_flow::{ConnectionEvent, Event, Flow, NO_TIME};
 
@@ -18,13 +20,13 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    fn add(&mut self, ns: u64) {
+    fn add(&mut self, time: Duration) {
         // Bounds are inclusive, as Prometheus' are.
-        let at = BOUNDS_US.partition_point(|bound| bound * 1000 < ns);
+        let at = BOUNDS_US.partition_point(|bound| Duration::from_micros(*bound) < time);
         if let Some(bucket) = self.buckets.get_mut(at) {
             *bucket = bucket.saturating_add(1);
         }
-        self.sum_us = self.sum_us.saturating_add(ns / 1000);
+        self.sum_us = self.sum_us.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// True without a sample.
@@ -33,7 +35,7 @@ impl Histogram {
     }
 }
 
-/// Attempts to connect, by outcome.
+/// Attempts to connect, by outcome, and what became of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "the names are those of the metric's label outcome")]
 pub struct Connections {
@@ -45,6 +47,8 @@ pub struct Connections {
     pub dropped: u32,
     /// Connections that ended by a reset.
     pub reset: u32,
+    /// Connections that are open at the end of the window, whenever they were opened.
+    pub open: u32,
 }
 
 /// The sums of a row within one window. Those of packets are first: nearly all flows are.
@@ -59,7 +63,7 @@ pub struct Sums {
     pub packets_sent: u64,
     /// Packets to it.
     pub packets_received: u64,
-    /// Attempts to connect.
+    /// Attempts to connect, and connections.
     pub connections: Connections,
     /// Segments that were sent again.
     pub retransmits: u32,
@@ -97,7 +101,7 @@ impl Sums {
         let count = match event {
             ConnectionEvent::Accepted => {
                 if histograms && value != NO_TIME {
-                    self.handshake.get_or_insert_default().add(value);
+                    self.handshake.get_or_insert_default().add(Duration::from_micros(value));
                 }
                 &mut connections.opened
             }
@@ -133,7 +137,7 @@ impl Sums {
                 }
                 // Without its request a response has no latency.
                 if histograms && l7.latency_ns > 0 {
-                    self.request.get_or_insert_default().add(l7.latency_ns);
+                    self.request.get_or_insert_default().add(Duration::from_nanos(l7.latency_ns));
                 }
             }
             (L7Record::Dns(_), L7Kind::Request) => self.dns_questions = self.dns_questions.saturating_add(1),
@@ -145,20 +149,21 @@ impl Sums {
         }
     }
 
-    /// True if nothing was added.
+    /// True if nothing was added, and no connection is open.
     pub fn is_empty(&self) -> bool {
         let Self { handshake, request, .. } = self;
         let no_samples = [handshake, request].into_iter().flatten().all(|histogram| histogram.is_empty());
         no_samples && *self == Self { handshake: handshake.clone(), request: request.clone(), ..Self::default() }
     }
 
-    /// Sets all to nought; the room of histograms stays.
+    /// Sets all to nought but the connections that are open; the room of histograms stays.
     pub(crate) fn clear(&mut self) {
         let (mut handshake, mut request) = (self.handshake.take(), self.request.take());
         for histogram in [&mut handshake, &mut request].into_iter().flatten() {
             **histogram = Histogram::default();
         }
-        *self = Self { handshake, request, ..Self::default() };
+        let connections = Connections { open: self.connections.open, ..Connections::default() };
+        *self = Self { connections, handshake, request, ..Self::default() };
     }
 }
 

@@ -10,6 +10,9 @@ use webb_index::{Endpoint, EndpointKind, EndpointSpec, Policies, Workload};
 
 use super::*;
 
+#[path = "open_tests.rs"]
+mod open_tests;
+
 fn address(last: u8) -> Address {
     Address::from(std::net::IpAddr::from([10, 0, 0, last]))
 }
@@ -175,7 +178,7 @@ fn events_and_messages_are_sums_of_the_row() {
     ];
     let mut flows = vec![
         there,
-        event(ConnectionEvent::Accepted, 60_000),
+        event(ConnectionEvent::Accepted, 60),
         event(ConnectionEvent::Refused, 0),
         event(ConnectionEvent::RetransmitData, 4),
         event(ConnectionEvent::ResetByAcceptor, 9),

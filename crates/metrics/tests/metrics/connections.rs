@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use webb_flow::open::{Corrections, ListingStep};
 use webb_flow::{ConnectionEvent as E, Direction, Flow, NO_TIME};
 use webb_index::filters::Filters;
 use webb_index::{Index, ObjectKey, Policies};
-use webb_metrics::{Aggregator, Corrections, Limits, ListingStep, RemovedPods, grammar};
+use webb_metrics::{Aggregator, Limits, RemovedPods, grammar};
 
 use crate::common::{address, aggregators, every_plugin, exposed, exposition, feed, flow, index, pod, snapshots, tcp};
 

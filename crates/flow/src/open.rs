@@ -1,14 +1,15 @@
-//! Registry of open connections: what a gauge of them stands on.
+//! The registry of open connections: what a gauge of them stands on.
 //!
 //! A gauge that is raised at the begin of a connection and lowered at its end is wrong for ever
-//! after one lost record. So each open connection has an entry here, with the series that it was
+//! after one lost record. So each open connection has an entry here, with the place that it was
 //! counted in: its end lowers that one, whatever its ends are named by then, and an end without an
 //! entry lowers none. A listing of the kernel's table corrects the rest: connections that it names
 //! are added, those that it does not name are removed, and both are counted.
 
 use hashbrown::{HashMap, HashSet};
-use webb_flow::Flow;
-use webb_flow::hash::RandomState;
+
+use crate::Flow;
+use crate::hash::RandomState;
 
 /// Corrections of the registry, since start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,9 +62,10 @@ struct Place {
     listing: u32,
 }
 
-/// The open connections of one metric.
+/// The open connections that one consumer of flows counts, each with the place that it counts it
+/// in: the slot of a series, or of a row.
 #[derive(Debug)]
-pub(super) struct OpenConnections {
+pub struct OpenConnections {
     known: HashMap<Connection, Place, RandomState>,
     most: usize,
     listing: u32,
@@ -78,13 +80,13 @@ impl Default for OpenConnections {
 
 impl OpenConnections {
     /// Holds no more than so many.
-    pub(super) fn limit(&mut self, most: usize) {
+    pub fn limit(&mut self, most: usize) {
         self.most = most;
     }
 
     /// True if the connection has an entry, or can have none. A known one is marked as named by the
     /// listing under way.
-    pub(super) fn holds(&mut self, flow: &Flow) -> bool {
+    pub fn holds(&mut self, flow: &Flow) -> bool {
         if let Some(place) = self.known.get_mut(&Connection::of(flow)) {
             place.listing = self.listing;
             return true;
@@ -95,23 +97,23 @@ impl OpenConnections {
     }
 
     /// Adds a connection that is counted in `slot`.
-    pub(super) fn insert(&mut self, flow: &Flow, slot: u32, listed: bool) {
+    pub fn insert(&mut self, flow: &Flow, slot: u32, listed: bool) {
         self.corrections.added += u64::from(listed);
         self.known.insert(Connection::of(flow), Place { slot, listing: self.listing });
     }
 
     /// Removes a connection that has ended; returns the slot that it was counted in.
-    pub(super) fn remove(&mut self, flow: &Flow) -> Option<u32> {
+    pub fn remove(&mut self, flow: &Flow) -> Option<u32> {
         self.known.remove(&Connection::of(flow)).map(|place| place.slot)
     }
 
     /// Begins a listing.
-    pub(super) fn begin_listing(&mut self) {
+    pub fn begin_listing(&mut self) {
         self.listing = self.listing.wrapping_add(1);
     }
 
     /// Ends a listing: removes the connections that it did not name, and returns their slots.
-    pub(super) fn end_listing(&mut self) -> Vec<u32> {
+    pub fn end_listing(&mut self) -> Vec<u32> {
         let listing = self.listing;
         let gone: Vec<u32> =
             self.known.extract_if(|_, place| place.listing != listing).map(|(_, place)| place.slot).collect();
@@ -120,7 +122,7 @@ impl OpenConnections {
     }
 
     /// Removes the connections of removed series.
-    pub(super) fn forget(&mut self, slots: &[u32]) {
+    pub fn forget(&mut self, slots: &[u32]) {
         if slots.is_empty() || self.known.is_empty() {
             return;
         }
@@ -129,12 +131,12 @@ impl OpenConnections {
     }
 
     /// Removes all; returns their slots.
-    pub(super) fn clear(&mut self) -> Vec<u32> {
+    pub fn clear(&mut self) -> Vec<u32> {
         self.known.drain().map(|(_, place)| place.slot).collect()
     }
 
     /// Gives the series other slots: those in this order are 0, 1, 2, ...
-    pub(super) fn renumber(&mut self, slots: &[u32]) {
+    pub fn renumber(&mut self, slots: &[u32]) {
         if self.known.is_empty() {
             return;
         }
@@ -147,7 +149,7 @@ impl OpenConnections {
     }
 
     /// Corrections since start.
-    pub(super) fn corrections(&self) -> Corrections {
+    pub fn corrections(&self) -> Corrections {
         self.corrections
     }
 }
