@@ -38,7 +38,7 @@ fn of<'a>(source: &'a str, destination: &'a str, outcome: &'a str, reporter: &'a
 }
 
 /// Rules of a pod's own firewall: of what happens to a SYN there the node sees the answer only.
-fn in_pod(lab: &Lab, pod: &str, rules: &[&str]) {
+pub(crate) fn in_pod(lab: &Lab, pod: &str, rules: &[&str]) {
     lab.run(pod, "nft add table inet own");
     lab.run(pod, "nft add chain inet own input { type filter hook input priority 0 ; }");
     for rule in rules {
@@ -365,7 +365,7 @@ fn a_reload_cannot_capture() {
 
 impl Lab {
     /// Has all that a pod sends be late by so much.
-    fn slow(&self, pod: &str, delay: &str) {
+    pub(crate) fn slow(&self, pod: &str, delay: &str) {
         let mut command: Command = self.script();
         let output = command.args(["slow", pod, delay]).output().unwrap();
         assert!(output.status.success(), "lab slow: {}", String::from_utf8_lossy(&output.stderr));

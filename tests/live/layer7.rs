@@ -123,10 +123,10 @@ fn dns() {
 }
 
 /// Answers of the server, by method and status.
-type Log = BTreeMap<(String, u16), u64>;
+pub(crate) type Log = BTreeMap<(String, u16), u64>;
 
 /// Serves connections one after another, until one has asked for `/end`.
-fn serve(listener: &TcpListener) -> Log {
+pub(crate) fn serve(listener: &TcpListener) -> Log {
     let mut log = Log::new();
     for connection in listener.incoming() {
         let connection = connection.unwrap();
@@ -189,7 +189,7 @@ fn read_until(stream: &mut impl Read, end: &str, times: usize) {
 }
 
 /// Asks for all that the test counts.
-fn browse(lab: &Lab, address: &str) {
+pub(crate) fn browse(lab: &Lab, address: &str) {
     {
         let mut stream = lab.connection("tiefighter", address);
         for path in ["/a", "/missing", "/chunked", "/big", "/b"].iter().cycle().take(25) {

@@ -91,6 +91,8 @@ mod reload;
 #[cfg(test)]
 mod rollups;
 #[cfg(test)]
+mod rows_and_metrics;
+#[cfg(test)]
 #[path = "../command/samples.rs"]
 mod samples;
 #[cfg(test)]

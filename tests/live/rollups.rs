@@ -27,7 +27,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// A receiver of rows in a node's namespace.
-    fn start(lab: &Lab, node: &str) -> Self {
+    pub(crate) fn start(lab: &Lab, node: &str) -> Self {
         Self::of(lab, node, "rollups: {window: 1s}\n")
     }
 
@@ -132,7 +132,7 @@ fn keep(name: &str, rows: &[Row], books: &serde_json::Value) {
 }
 
 /// The sum of an attribute over the rows with these attributes.
-fn sum(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
+pub(crate) fn sum(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
     let has = |row: &&Row| with.iter().all(|(key, value)| row.get(*key).map_or("", String::as_str) == *value);
     let number = |row: &Row| row.get(of).map_or(0, |text| text.parse::<u64>().unwrap());
     rows.iter().filter(has).map(number).sum()
