@@ -290,7 +290,7 @@ defs! {
     MESH_OVERLAPS: gauge "webb_mesh_overlapping_addresses" ["cluster", "other"]
         "Addresses that objects of two clusters claim: this cluster has its own, and what two others claim has no name";
     RELAY_CONNECTED: gauge "webb_cluster_relay_connected" []
-        "1 while a names relay answers, else 0: the last answers stay, and pods of other nodes that are met meanwhile are reserved:unknown. Absent without cluster_relay, as all of webb_cluster_relay_*";
+        "1 while a names relay answers, else 0: the last answers stay, and pods of other nodes that are met meanwhile are reserved:unknown. Absent without cluster_relay, as all of webb_cluster_relay_*, and while names come from a manifest";
 
     RELAY_DISCONNECTS: counter "webb_cluster_relay_disconnects_total" ["reason"]
         "Ends of connections to a names relay, and failed attempts, by reason: those of webb_flow_source_disconnects_total, unavailable (its pods are not listed yet, or it stops), version (of the protocol), cluster (another cluster_name), wrong_answer, too_many; age is no fault: the relay ends connections after 10 to 15 minutes, so that agents spread over its replicas";

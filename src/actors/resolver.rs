@@ -238,7 +238,7 @@ impl Resolver {
         }
         let count = problems.len() + further_problems;
         if count > MAX_PROBLEMS_LOGGED {
-            tracing::warn!("{} more problems in the manifest", count - MAX_PROBLEMS_LOGGED);
+            tracing::warn!(more = count - MAX_PROBLEMS_LOGGED, "there are further problems in the manifest");
         }
         self.problems.store(count as u64, Relaxed);
         for object in objects {

@@ -23,7 +23,11 @@ pub(super) fn metrics(metrics: &SelfMetrics, names: &Arc<Resolver>) -> Result<()
         ],
         Box::new(move |rows| {
             let (following, counts) = (relay.following(), relay.following().counts());
-            rows.add(&own::RELAY_CONNECTED, &[], u64::from(following.is_connected()));
+            // With another source in use its absence is no fault.
+            if relay.asks().is_open() {
+                rows.add(&own::RELAY_CONNECTED, &[], u64::from(following.is_connected()));
+                rows.add_f64(&own::RELAY_STALENESS, &[], following.staleness().as_secs_f64());
+            }
             for (reason, count) in relay.ends() {
                 rows.add(&own::RELAY_DISCONNECTS, &[reason], count);
             }
@@ -33,7 +37,6 @@ pub(super) fn metrics(metrics: &SelfMetrics, names: &Arc<Resolver>) -> Result<()
                 rows.add(&own::RELAY_ADDRESSES, &[state], number as u64);
             }
             rows.add(&own::RELAY_STALE, &[], counts.stale as u64);
-            rows.add_f64(&own::RELAY_STALENESS, &[], following.staleness().as_secs_f64());
             rows.add(&own::RELAY_EVICTED, &[], counts.evicted);
             rows.add(&own::RELAY_REFUSED, &[], relay.asks().refused());
             rows.add(&own::RELAY_REFUSED_BLOCKS, &[], counts.refused_blocks);

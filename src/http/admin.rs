@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use webb_flow::fault::{Component, Components, FaultType};
 
+use super::explain::Explain;
 use super::node_view::ViewCache;
 use super::{api, explain, health, page};
 use crate::actors::Directory;
@@ -116,7 +117,10 @@ async fn index(request: HttpRequest) -> HttpResponse {
     if let Some(views) = views.filter(|_| page::is_wanted(&request)) {
         return page::overview(request, views).await;
     }
-    let text = [INDEX, api::INDEX, explain::INDEX, health::INDEX, COMMANDS_INDEX].concat();
+    // What knows flows and pods: `webb names` and `webb operator` do not.
+    let is_agent = request.app_data::<web::Data<Explain>>().is_some();
+    let of_agent = if is_agent { [api::INDEX, explain::INDEX, health::INDEX].concat() } else { String::new() };
+    let text = [INDEX, &of_agent, COMMANDS_INDEX].concat();
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)
 }
 

@@ -203,4 +203,14 @@ fn a_relay_names_pods_of_other_nodes() {
     let ends = ["ended", "refused", "unreachable"]
         .map(|reason| scrape.sum("webb_cluster_relay_disconnects_total", &[("reason", reason)]));
     assert!(ends[..2] == [1, 0] && ends[2] > 0, "{ends:?} {}", scrape.show("webb_cluster_relay"));
+
+    // From a manifest on no relay is asked, and none is missed.
+    let manifest = Lab::manifest();
+    let settings = format!("{QUICK}cluster_relay: http://{LISTEN}\ncluster_manifest: {}\n", manifest.display());
+    lab.file("webb.yaml", &settings);
+    agent.signal("HUP");
+    let shown = |agent: &Agent| agent.scrape().names().filter(|name| name.starts_with("webb_cluster_relay_")).count();
+    agent.wait_until("the manifest is used", |agent| {
+        agent.scrape().names().all(|name| name != "webb_cluster_relay_connected") && shown(agent) > 0
+    });
 }

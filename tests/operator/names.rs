@@ -22,6 +22,7 @@ struct Relay {
     child: Child,
     listen: SocketAddr,
     metrics: SocketAddr,
+    admin: SocketAddr,
     files: TempDir,
 }
 
@@ -44,7 +45,7 @@ fn write_certificates(to: &Path) {
 
 impl Relay {
     fn start(kubeconfig: &Path) -> Self {
-        let (listen, metrics, files) = (free(), free(), tempfile::tempdir().unwrap());
+        let (listen, metrics, admin, files) = (free(), free(), free(), tempfile::tempdir().unwrap());
         write_certificates(files.path());
         let file = |name: &str| files.path().join(name);
         let child = Command::new(env!("CARGO_BIN_EXE_webb"))
@@ -55,11 +56,11 @@ impl Relay {
             .env("WEBB_NAMES_TLS__KEY", file("server.key"))
             .env("WEBB_NAMES_TLS__CLIENT_CA", file("ca.crt"))
             .env("WEBB_METRICS_LISTEN", metrics.to_string())
-            .env("WEBB_ADMIN_LISTEN", free().to_string())
+            .env("WEBB_ADMIN_LISTEN", admin.to_string())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, listen, metrics, files }
+        Self { child, listen, metrics, admin, files }
     }
 
     fn get(&self, path: &str) -> Option<(u16, String)> {
@@ -130,6 +131,13 @@ async fn a_relay_serves_agents() {
         Err(_) => true,
     };
     assert!(refused, "an agent without a certificate was served");
+
+    let (_, list) = fetch(relay.admin, "/").unwrap();
+    let paths = list.lines().filter_map(|line| line.strip_prefix("GET ")?.split_whitespace().next());
+    for path in paths {
+        assert_eq!(fetch(relay.admin, path).unwrap().0, 200, "{path} of\n{list}");
+    }
+    assert!(list.contains("/actors") && !list.contains("/pods"), "{list}");
 
     let (status, text) = relay.get("/metrics").unwrap();
     assert_eq!(status, 200);
