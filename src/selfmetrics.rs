@@ -401,7 +401,9 @@ defs! {
     ROLLUP_OPEN_CORRECTED: counter "webb_rollup_open_connections_corrected_total" ["outcome"]
         "By how much the open connections of rows were off: those that a listing of the table added, closed ones that it removed, and those beyond the table's size (refused)";
     OUTPUT_FLOWS: counter "webb_output_flows_total" ["outcome"]
-        "Events of the history by what became of them for outputs with flows: included, sent for themselves; sampled, sent as part of a sample; passed_over, not selected; limited, beyond max_per_second; overrun, gone from the history before they were read; panicked. All together are those that the history had since flows were asked for";
+        "Events of the history, and failed attempts to connect, by what became of them for outputs with flows: included, sent for themselves; sampled, sent as part of a sample; passed_over, not selected; limited, beyond max_per_second; overrun, gone from the history before they were read; panicked. All together are those that were recorded since flows were asked for";
+    OUTPUT_FAILED_CONNECTIONS: counter "webb_output_failed_connections_total" ["outcome"]
+        "Failed attempts to connect, while an output wants flows: recorded, for the thread that sends flows; or lost to it, skipped (the thread of the history was behind, or down) or panicked";
     OUTPUT_RECORDS: counter "webb_output_records_total" ["output", "stream", "outcome"]
         "Records of an output: offered, and what became of them: delivered; rejected by a receiver that took the rest of a request; dropped as queue_full, spool_full, too_old, refused (a final answer), too_large, shutdown, corrupted, or orphaned (in a directory that no output has any more). What is missing waits (webb_output_waiting_records). The figures of outputs that are removed stay until the agent restarts, those of the last 32 names";
     OUTPUT_WAITING: gauge "webb_output_waiting_records" ["output", "stream"]

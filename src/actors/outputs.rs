@@ -52,8 +52,10 @@ pub struct Streams {
     pub rollups: Arc<RollupState>,
     /// The flows.
     pub flows: Arc<FlowStream>,
-    /// The history's lane, if nothing but the flows reads the history.
-    pub gate: Option<Arc<Lane>>,
+    /// The history's lane, if there is one.
+    pub lane: Option<Arc<Lane>>,
+    /// Nothing but the flows reads the history.
+    pub is_for_outputs: bool,
 }
 
 impl Streams {
@@ -214,8 +216,12 @@ impl Outputs {
         let outputs = of(Stream::Rollups).filter_map(running).collect();
         self.streams.rollups.want(WantedRollups { settings: wanted.rollups, outputs });
         let outputs: Vec<_> = of(Stream::Flows).filter_map(running).collect();
-        if let Some(gate) = &self.streams.gate {
-            gate.want(wanted.flows.is_some() && !outputs.is_empty());
+        if let Some(lane) = &self.streams.lane {
+            let are_sent = wanted.flows.is_some() && !outputs.is_empty();
+            lane.want_failures(are_sent);
+            if self.streams.is_for_outputs {
+                lane.want(are_sent);
+            }
         }
         self.streams.flows.want(wanted.flows.clone().map(|settings| WantedFlows { settings, outputs }));
     }

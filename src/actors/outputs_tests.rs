@@ -32,8 +32,9 @@ fn set() -> Set {
     let (lane, items) = Lane::to(Consumer::Rollups, components.component("unused"));
     let site = RollupSite { cluster: "default".to_owned(), node: "node".to_owned() };
     let rollups = Arc::new(RollupState::new(Arc::new(lane), site));
+    let history = || Arc::new(History::new(100));
     let node = Node { name: "node".to_owned(), qualified: "node".to_owned(), version: "test".to_owned(), run: 1 };
-    let flows = Arc::new(FlowStream::new(Arc::new(History::new(100)), node, Box::new(|_| Attributes::new())));
+    let flows = Arc::new(FlowStream::new(history(), history(), node, Box::new(|_| Attributes::new())));
     let supervisors = [
         rollups::start(items, Arc::clone(&rollups), intensity("rollups")),
         flows::start(Arc::clone(&flows), intensity("flows")),
@@ -46,7 +47,8 @@ fn set() -> Set {
         environment: Environment::default(),
         instance: new_uuid(),
     };
-    Set { outputs: Outputs::new(factory, Streams { rollups, flows, gate: None }), supervisors }
+    let streams = Streams { rollups, flows, lane: None, is_for_outputs: false };
+    Set { outputs: Outputs::new(factory, streams), supervisors }
 }
 
 impl Set {

@@ -23,7 +23,7 @@ use crate::actors::{Finish, flows, rollups};
 use crate::bpf_loader::Ledger;
 use crate::exports::{self, OutputsFile};
 use crate::families::Rows;
-use crate::pipeline::{Consumer, Lane, RollupSite, RollupState, new_uuid, resource};
+use crate::pipeline::{Consumer, HistoryState, Lane, RollupSite, RollupState, new_uuid, resource};
 use crate::selfmetrics::{self as own, SelfMetrics};
 
 /// Checks the file of outputs where there is one.
@@ -49,6 +49,7 @@ pub(super) struct Sending {
     state: Arc<RollupState>,
     rollups: Addr<ThreadSupervisor>,
     stream: Arc<FlowStream>,
+    history: Arc<HistoryState>,
     flows: Addr<ThreadSupervisor>,
     outputs: Arc<Outputs>,
     file: Arc<WatchedFile<OutputsFile>>,
@@ -75,11 +76,16 @@ impl Sending {
             environment: environment.clone(),
             instance: new_uuid(),
         };
-        let gate = observing.is_for_outputs.then(|| Arc::clone(observing.state.lane()));
-        let streams = Streams { rollups: Arc::clone(&state), flows: Arc::clone(&stream), gate };
+        let streams = Streams {
+            rollups: Arc::clone(&state),
+            flows: Arc::clone(&stream),
+            lane: Some(Arc::clone(observing.state.lane())),
+            is_for_outputs: observing.is_for_outputs,
+        };
         let outputs = Arc::new(Outputs::new(factory, streams));
         let (file, follower) = follow(parts, path, environment, &outputs);
-        Some(Self { state, rollups, stream, flows, outputs, file, follower })
+        let history = Arc::clone(&observing.state);
+        Some(Self { state, rollups, stream, history, flows, outputs, file, follower })
     }
 
     /// The lane that the rollups' flows come from.
@@ -111,9 +117,10 @@ impl Sending {
 
 /// The flows of a history, of which none are wanted yet.
 fn start_flows(observing: &Observing, site: RollupSite) -> Arc<FlowStream> {
-    let (history, instance) = (Arc::clone(observing.state.history()), new_uuid());
+    let [history, failures] = [observing.state.history(), observing.state.failures()].map(Arc::clone);
+    let instance = new_uuid();
     let resource = Box::new(move |place| resource(&site, &instance, place));
-    Arc::new(FlowStream::new(history, observing.node.clone(), resource))
+    Arc::new(FlowStream::new(history, failures, observing.node.clone(), resource))
 }
 
 fn follow(
@@ -164,9 +171,9 @@ pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: 
             }
         }),
     )?;
-    let stream = Arc::clone(&sending.stream);
+    let (stream, history) = (Arc::clone(&sending.stream), Arc::clone(&sending.history));
     metrics.add(
-        &[&own::OUTPUT_FLOWS],
+        &[&own::OUTPUT_FLOWS, &own::OUTPUT_FAILED_CONNECTIONS],
         Box::new(move |rows| {
             let FlowCounts { included, sampled, passed_over, limited, overrun, panicked } = stream.counts();
             for (outcome, count) in [
@@ -178,6 +185,13 @@ pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: 
                 ("panicked", panicked),
             ] {
                 rows.add(&own::OUTPUT_FLOWS, &[outcome], count);
+            }
+            for (outcome, count) in [
+                ("recorded", history.recorded_failures()),
+                ("skipped", history.lane().skipped_failures()),
+                ("panicked", history.panicked_failures()),
+            ] {
+                rows.add(&own::OUTPUT_FAILED_CONNECTIONS, &[outcome], count);
             }
         }),
     )?;

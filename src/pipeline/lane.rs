@@ -10,6 +10,7 @@ use webb_flow::fault::{Component, State};
 use webb_flow::open::ListingStep;
 use webb_index::filters::Filters;
 use webb_metrics::RemovedPods;
+use webb_observer::Taken;
 
 use super::batch::Batch;
 use super::snapshot::SnapshotRequest;
@@ -48,9 +49,9 @@ pub enum Consumer {
 }
 
 /// Number of a batch's flows that a history takes.
-pub(super) fn shown(batch: &Batch) -> u64 {
+pub(super) fn count(takes: Taken, batch: &Batch) -> u64 {
     let batch = batch.view();
-    batch.flows.iter().filter(|flow| webb_observer::is_shown(flow, batch.extras)).count() as u64
+    takes.count(batch.flows, batch.extras)
 }
 
 /// Ends an aggregator's wait for an item.
@@ -79,6 +80,9 @@ pub struct Lane {
     consumer: Consumer,
     /// False while nothing reads what the consumer makes: it is sent no batch then.
     wanted: AtomicBool,
+    /// True while attempts to connect that failed are wanted of the history.
+    failures_wanted: AtomicBool,
+    failures_skipped: AtomicU64,
 }
 
 impl Lane {
@@ -101,6 +105,8 @@ impl Lane {
             sent: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             wanted: AtomicBool::new(true),
+            failures_wanted: AtomicBool::new(false),
+            failures_skipped: AtomicU64::new(0),
         };
         (lane, from)
     }
@@ -136,6 +142,16 @@ impl Lane {
         self.wanted.load(Relaxed)
     }
 
+    /// Sets whether the history is to keep attempts to connect that failed, beside the flows.
+    pub fn want_failures(&self, wanted: bool) {
+        self.failures_wanted.store(wanted, Relaxed);
+    }
+
+    /// True if the history keeps attempts to connect that failed.
+    pub(super) fn are_failures_wanted(&self) -> bool {
+        self.failures_wanted.load(Relaxed)
+    }
+
     /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory;
     /// `waiting` is called now and then meanwhile. An aggregator that is down is not waited
     /// for, since its neighbours must not notice: what finds its lane full is skipped and
@@ -144,11 +160,15 @@ impl Lane {
         if !self.is_wanted() {
             return;
         }
-        let flows = if self.consumer == Consumer::History { shown(batch) } else { batch.flows.len() as u64 };
+        let flows =
+            if self.consumer == Consumer::History { count(Taken::Shown, batch) } else { batch.flows.len() as u64 };
         self.sent.fetch_add(flows, Relaxed);
         let paid = !self.has_unsent.load(Relaxed) || self.send_unsent(|item| self.put(item, &waiting));
         if !paid || self.put(Item::Batch(Arc::clone(batch)), &waiting).is_err() {
             self.skipped.fetch_add(flows, Relaxed);
+            if self.are_failures_wanted() {
+                self.failures_skipped.fetch_add(count(Taken::FailedConnections, batch), Relaxed);
+            }
         }
         self.component.set_queue(self.to.len());
     }
@@ -229,6 +249,11 @@ impl Lane {
     /// that is not waited for.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Relaxed)
+    }
+
+    /// Attempts to connect that failed and were skipped while they were wanted.
+    pub fn skipped_failures(&self) -> u64 {
+        self.failures_skipped.load(Relaxed)
     }
 
     /// The aggregator at the other end.

@@ -4,6 +4,10 @@
 //! readers of the history as lost events, in the place where the flows would have been. After a
 //! panic the rest of that batch is lost, and the next run begins with the next one: the flows that
 //! were written stay.
+//!
+//! Attempts to connect that failed are no flows of Hubble's, so they have a history of their own,
+//! as long as an output wants them: neither pushes the other out, and readers of the flows see
+//! nothing of them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,18 +17,23 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_cluster::Cache;
 use webb_flow::clock::{now_ns, unix_ns};
 use webb_flow::fault::inject;
-use webb_observer::{History, Recorder};
+use webb_observer::{History, Recorder, Taken};
 
-use super::lane::shown;
+use super::lane::count;
 use super::{Batch, Item, Lane, Lifecycle};
 
 /// Interval of what is done while no flow comes: losses are reported, old events let go.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Attempts to connect that failed which are kept until an output's thread has read them.
+const MAX_FAILURES: usize = 4096;
+
 /// The history and its writer, kept over the runs of the thread.
 #[derive(Debug)]
 pub struct HistoryState {
     history: Arc<History>,
+    /// Attempts to connect that failed.
+    failures: Arc<History>,
     lane: Arc<Lane>,
     /// Name of this node in lost events.
     node: String,
@@ -34,13 +43,15 @@ pub struct HistoryState {
     work: Mutex<Work>,
     recorded: AtomicU64,
     panicked: AtomicU64,
+    recorded_failures: AtomicU64,
+    panicked_failures: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Work {
     recorder: Recorder,
-    /// The batch that is being copied, and the flows that the history had before it.
-    current: Option<(Arc<Batch>, u64)>,
+    failure_recorder: Recorder,
+    current: Option<Current>,
     /// Flows that were lost to a panic and are not reported yet.
     lost: u64,
     /// Skipped flows that are reported.
@@ -50,11 +61,46 @@ struct Work {
     labels_version: Option<u64>,
 }
 
+/// The batch that is being copied.
+#[derive(Debug)]
+struct Current {
+    batch: Arc<Batch>,
+    /// Flows that the history had before it.
+    flows: u64,
+    /// Attempts that failed which the history of these had before it, if they are wanted.
+    failures: Option<u64>,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            recorder: Recorder::default(),
+            failure_recorder: Recorder::of(Taken::FailedConnections),
+            current: None,
+            lost: 0,
+            reported: 0,
+            reported_at: None,
+            labels_version: None,
+        }
+    }
+}
+
 impl HistoryState {
     /// A history that is filled from `lane`. Events leave it after `keep`, if that is given.
     pub fn new(history: Arc<History>, lane: Arc<Lane>, node: String, keep: Option<Duration>) -> Self {
-        let (recorded, panicked) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { history, lane, node, labels: None, keep, work: Mutex::default(), recorded, panicked }
+        Self {
+            history,
+            failures: Arc::new(History::new(MAX_FAILURES)),
+            lane,
+            node,
+            labels: None,
+            keep,
+            work: Mutex::default(),
+            recorded: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            recorded_failures: AtomicU64::new(0),
+            panicked_failures: AtomicU64::new(0),
+        }
     }
 
     /// The same with the labels that `cache` has of the node of this name.
@@ -69,7 +115,9 @@ impl HistoryState {
         let version = Some(cache.nodes_version());
         if version != work.labels_version {
             work.labels_version = version;
-            work.recorder.set_node_labels(cache.node_labels(node));
+            let labels = cache.node_labels(node);
+            work.failure_recorder.set_node_labels(labels.clone());
+            work.recorder.set_node_labels(labels);
         }
     }
 
@@ -78,7 +126,12 @@ impl HistoryState {
         &self.history
     }
 
-    /// The lane that it is filled from.
+    /// The history of attempts to connect that failed.
+    pub fn failures(&self) -> &Arc<History> {
+        &self.failures
+    }
+
+    /// The lane that both are filled from.
     pub fn lane(&self) -> &Arc<Lane> {
         &self.lane
     }
@@ -93,27 +146,56 @@ impl HistoryState {
         self.panicked.load(Relaxed)
     }
 
+    /// Attempts to connect that failed which were written since start.
+    pub fn recorded_failures(&self) -> u64 {
+        self.recorded_failures.load(Relaxed)
+    }
+
+    /// Attempts to connect that failed which were lost to a panic since start.
+    pub fn panicked_failures(&self) -> u64 {
+        self.panicked_failures.load(Relaxed)
+    }
+
     fn copy(&self, work: &mut Work, batch: &Arc<Batch>) {
-        let before = self.history.totals().flows;
+        let flows = self.history.totals().flows;
+        let failures = self.lane.are_failures_wanted().then(|| self.failures.totals().flows);
         let view = batch.view();
-        work.current = Some((Arc::clone(batch), before));
+        work.current = Some(Current { batch: Arc::clone(batch), flows, failures });
         self.follow_labels(work);
         inject::point("observer/history");
-        work.recorder.record(&self.history, view, unix_ns().saturating_sub(now_ns()), now_ns());
-        work.current = None;
-        self.recorded.fetch_add(self.history.totals().flows - before, Relaxed);
+        let (offset_ns, now_ns) = (unix_ns().saturating_sub(now_ns()), now_ns());
+        work.recorder.record(&self.history, view, offset_ns, now_ns);
+        if failures.is_some() {
+            work.failure_recorder.record(&self.failures, view, offset_ns, now_ns);
+        }
+        if let Some(current) = work.current.take() {
+            self.count_written(&current);
+        }
+    }
+
+    /// Counts what of a batch was written; returns how many flows and how many failed attempts.
+    fn count_written(&self, current: &Current) -> [u64; 2] {
+        let flows = self.history.totals().flows - current.flows;
+        let failures = current.failures.map_or(0, |before| self.failures.totals().flows - before);
+        self.recorded.fetch_add(flows, Relaxed);
+        self.recorded_failures.fetch_add(failures, Relaxed);
+        [flows, failures]
     }
 
     /// Goes on after a panic, behind the batch in which it was.
     fn recover(&self, work: &mut Work) {
-        let Some((batch, before)) = work.current.take() else { return };
+        let Some(current) = work.current.take() else { return };
         // What it had begun is not to be trusted.
         (work.recorder, work.labels_version) = (Recorder::default(), None);
-        let written = self.history.totals().flows - before;
-        let lost = shown(&batch).saturating_sub(written);
-        self.recorded.fetch_add(written, Relaxed);
+        work.failure_recorder = Recorder::of(Taken::FailedConnections);
+        let [flows, failures] = self.count_written(&current);
+        let lost = count(Taken::Shown, &current.batch).saturating_sub(flows);
         self.panicked.fetch_add(lost, Relaxed);
         work.lost += lost;
+        if current.failures.is_some() {
+            let lost = count(Taken::FailedConnections, &current.batch).saturating_sub(failures);
+            self.panicked_failures.fetch_add(lost, Relaxed);
+        }
     }
 
     /// Reports lost flows to readers, once an interval.
@@ -130,7 +212,9 @@ impl HistoryState {
     fn expire(&self) {
         if let Some(keep) = self.keep {
             let keep_ns = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
-            self.history.expire(unix_ns().saturating_sub(keep_ns));
+            let oldest_ns = unix_ns().saturating_sub(keep_ns);
+            self.history.expire(oldest_ns);
+            self.failures.expire(oldest_ns);
         }
     }
 }
@@ -166,3 +250,7 @@ pub fn record(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &HistoryState
         }
     }
 }
+
+#[cfg(test)]
+#[path = "record_loop_tests.rs"]
+mod tests;

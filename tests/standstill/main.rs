@@ -122,10 +122,10 @@ impl Outputs {
         state.want(WantedRollups { settings, outputs: vec![Arc::clone(&sent_to)] });
         let of = &pipeline.intensity;
         let history = Arc::new(History::new(65_535));
-        let recorded = Arc::new(HistoryState::new(Arc::clone(&history), flows_lane, "node".to_owned(), None));
+        let recorded = Arc::new(HistoryState::new(history, flows_lane, "node".to_owned(), None));
         let recorder = start_history(flows, Arc::clone(&recorded), of("observer/history"));
         let adder = rollups::start(rows, Arc::clone(&state), of("rollups"));
-        let (stream, sender) = all_flows(history, &sent_to, of("flows")).await;
+        let (stream, sender) = all_flows(&recorded, &sent_to, of("flows")).await;
         until("the rows are taken up", || state.has_taken_up()).await;
         let supervisors = vec![recorder, sender, adder, output::start(Arc::clone(&sent_to), of("output/stopped"))];
         let outputs =

@@ -106,7 +106,8 @@ fn measure(name: &str, settings: &FlowSettings, flows: &[Flow], index: &Arc<Inde
     for _ in 0..ROUNDS {
         let history = Arc::new(History::new(1 << 20));
         let node = Node { name: "n".into(), qualified: "n".into(), version: "v".into(), run: 7 };
-        let stream = FlowStream::new(Arc::clone(&history), node, Box::new(|_| Attributes::new()));
+        let failures = Arc::new(History::new(1));
+        let stream = FlowStream::new(Arc::clone(&history), failures, node, Box::new(|_| Attributes::new()));
         let config = OutputConfig {
             endpoint: Some("https://not.there".to_owned()),
             compression: Some(Encoding::None),

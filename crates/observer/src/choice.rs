@@ -2,7 +2,7 @@
 //! connections that were forwarded.
 
 use webb_flow::extra::L7Record;
-use webb_flow::{Address, Extra, Flow, L4, Reply, TcpFlags, Verdict};
+use webb_flow::{Address, Event, Extra, Flow, L4, Reply, TcpFlags, Verdict};
 use webb_index::Index;
 use webb_index::filters::Filters;
 
@@ -48,9 +48,11 @@ impl Choice {
     }
 }
 
-/// A drop, a denial, an audit, an error, or an answer of layer 7 that is one.
+/// A drop, a denial, an audit, an error, an answer of layer 7 that is one, or an attempt to connect
+/// that failed: a history has no other events of connections.
 pub(crate) fn is_problem(flow: &Flow, extra: Option<&Extra>) -> bool {
-    if matches!(flow.verdict, Verdict::Dropped | Verdict::Error | Verdict::Audit) {
+    let is_attempt = flow.event == Event::Connection;
+    if is_attempt || matches!(flow.verdict, Verdict::Dropped | Verdict::Error | Verdict::Audit) {
         return true;
     }
     match extra.and_then(|extra| extra.l7.as_ref()).map(|l7| &l7.record) {
@@ -105,9 +107,12 @@ fn mix(number: u64) -> u64 {
 mod tests {
     use std::net::IpAddr;
 
+    use webb_flow::ConnectionEvent;
     use webb_flow::extra::{Dns, Http, L7};
+    use webb_index::filters::{FilterSpec, FlowFilter};
 
     use super::*;
+    use crate::taken::without_verdict;
 
     fn ip(text: &str) -> Address {
         text.parse::<IpAddr>().unwrap().into()
@@ -180,6 +185,31 @@ mod tests {
             [(http(499), Chosen::No), (http(500), Chosen::Included), (dns(0), Chosen::No), (dns(3), Chosen::Included)]
         {
             assert_eq!(of(0, &forwarded, Some(&extra)), expected);
+        }
+    }
+
+    /// Attempts that failed are sent for themselves, and are no part of a sample. Filters see them
+    /// as flows without a verdict: those of a pod or a port select them, those of drops do not, and
+    /// one of `VERDICT_UNKNOWN` has just them.
+    #[test]
+    fn failed_attempts_are_problems() {
+        let index = Index::default();
+        let filter = |spec: FilterSpec| vec![FlowFilter::new(spec).unwrap()];
+        let verdict = |verdict: Verdict| filter(FilterSpec { verdict: vec![verdict as i32], ..FilterSpec::default() });
+        let port = |port: &str| filter(FilterSpec { destination_port: vec![port.to_owned()], ..FilterSpec::default() });
+        let forwarded = connections().next().unwrap();
+        for event in ConnectionEvent::ALL.into_iter().filter(|event| event.is_failure()) {
+            let attempt = without_verdict(&forwarded.connection(event, 0));
+            let of = |include, exclude| Choice { every: 1 }.of(&Filters { include, exclude }, &attempt, None, &index);
+            assert_eq!(of(vec![], vec![]), Chosen::Included, "{event:?}");
+            assert_eq!(of(port("443"), vec![]), Chosen::Included);
+            assert_eq!(of(port("444"), vec![]), Chosen::No, "not even as a sample");
+            assert_eq!(of(vec![], port("443")), Chosen::No);
+            assert_eq!(of(verdict(Verdict::Unknown), vec![]), Chosen::Included);
+            assert_eq!(of(vec![], verdict(Verdict::Unknown)), Chosen::No);
+            for other in [Verdict::Forwarded, Verdict::Dropped] {
+                assert_eq!(of(verdict(other), vec![]), Chosen::No);
+            }
         }
     }
 }

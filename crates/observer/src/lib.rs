@@ -42,6 +42,7 @@ mod site;
 pub mod stream;
 mod summary;
 mod table;
+mod taken;
 mod walk;
 mod wire;
 
@@ -53,8 +54,9 @@ pub use history::{Cut, History, MAX_EVENTS, Totals};
 pub use listen::{Listener, UnixSocket, connections};
 pub use load::Loader;
 pub use mask::{InvalidMask, Mask};
-pub use record::{Recorder, is_shown};
+pub use record::Recorder;
 pub use segment::{Event, Other, OtherSort, Segment};
 pub use server::{ServeError, serve};
 pub use site::{Peer, Site, qualified, server_name};
+pub use taken::Taken;
 pub(crate) use webb_flow::clock::unix_ns;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use prost::Message as _;
-use webb_flow::extra::L7Record;
 use webb_flow::hash::RandomState;
 use webb_flow::names::{DROP_REASONS, number_of};
 use webb_flow::sym::Sym;
@@ -23,6 +22,7 @@ use crate::history::History;
 use crate::proto::flow::{LostEvent, LostEventSource};
 use crate::segment::{Event, Other, OtherSort, Segment};
 use crate::table::Table;
+use crate::taken::{Taken, without_verdict};
 
 /// Events of a segment at most.
 const SEGMENT: usize = 1024;
@@ -34,6 +34,7 @@ const ENOUGH: usize = 256;
 /// Copies flows into a history, whose only writer it is.
 #[derive(Debug, Default)]
 pub struct Recorder {
+    takes: Taken,
     /// The segment that is not full yet.
     open: Segment,
     /// Number of its events that the history has.
@@ -48,29 +49,22 @@ pub struct Recorder {
     order: Vec<usize>,
 }
 
-/// True for a flow that the API has; others are webb's own. `extras` are those of its batch.
-pub fn is_shown(flow: &Flow, extras: &[Extra]) -> bool {
-    match flow.event {
-        FlowEvent::Flush | FlowEvent::Connection => false,
-        FlowEvent::L7 => {
-            let extra = usize::try_from(flow.extra.0).ok().and_then(|row| extras.get(row));
-            let record = extra.and_then(|extra| extra.l7.as_ref()).map(|l7| &l7.record);
-            !matches!(record, Some(L7Record::Grpc(_) | L7Record::Unanswered(_)))
-        }
-        _ => true,
-    }
-}
-
 impl Recorder {
-    /// Appends the flows of a batch in the order of their time, without those that are not shown.
+    /// A recorder of these flows; the default one is of those that the API has.
+    pub fn of(takes: Taken) -> Self {
+        Self { takes, ..Self::default() }
+    }
+
+    /// Appends the flows of a batch that the history takes, in the order of their time.
     /// `unix_offset_ns` is Unix time less the clock of the flows, `now_ns` that clock's time. Flows
     /// of layer 7 have Unix time in a batch, for exemplars.
     pub fn record(&mut self, history: &History, batch: Flows<'_>, unix_offset_ns: u64, now_ns: u64) {
         self.meet(batch.index);
         let mut order = std::mem::take(&mut self.order);
         order.clear();
-        let shown = batch.flows.iter().enumerate().filter(|(_, flow)| is_shown(flow, batch.extras));
-        order.extend(shown.map(|(place, _)| place));
+        let takes = self.takes;
+        let taken = batch.flows.iter().enumerate().filter(|(_, flow)| takes.has(flow, batch.extras));
+        order.extend(taken.map(|(place, _)| place));
         let time = |flow: &Flow| match flow.event {
             FlowEvent::L7 => flow.time_ns.saturating_sub(unix_offset_ns),
             _ => flow.time_ns,
@@ -80,7 +74,12 @@ impl Recorder {
             order.sort_by_key(time_at);
         }
         self.make_room(order.len());
-        for flow in order.iter().filter_map(|place| batch.flows.get(*place)) {
+        let mut attempt;
+        for mut flow in order.iter().filter_map(|place| batch.flows.get(*place)) {
+            if takes == Taken::FailedConnections {
+                attempt = without_verdict(flow);
+                flow = &attempt;
+            }
             if self.open.events.len() >= SEGMENT {
                 self.hand_over(history, now_ns);
             }
@@ -234,7 +233,7 @@ pub(crate) fn plain(flow: &Flow) -> Extra {
         verdict: flow.verdict as i32,
         drop_reason: reason,
         traffic_direction: flow.direction as i32,
-        event_type: Some(i32::from(flow.event as u8)),
+        event_type: (flow.event != FlowEvent::Connection).then(|| i32::from(flow.event as u8)),
         sub_type: if flow.event == FlowEvent::Drop { reason } else { i32::from(flow.point as u8) },
         ..Extra::default()
     }

@@ -70,7 +70,8 @@ fn flows_allocate_nothing() {
     let flows: Vec<Flow> = (0..FLOWS).map(|number| flow(&index, number)).collect();
     let history = Arc::new(History::new(4 * usize::from(FLOWS)));
     let node = Node { name: "n".into(), qualified: "n".into(), version: "v".into(), run: 7 };
-    let stream = FlowStream::new(Arc::clone(&history), node, Box::new(|_| Attributes::new()));
+    let failures = Arc::new(History::new(1));
+    let stream = FlowStream::new(Arc::clone(&history), failures, node, Box::new(|_| Attributes::new()));
     let config = OutputConfig {
         endpoint: Some("https://not.there".to_owned()),
         compression: Some(Encoding::None),

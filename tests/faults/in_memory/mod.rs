@@ -94,18 +94,20 @@ pub(crate) async fn streamed(metrics: &str) -> Streamed {
     let state = Arc::new(HistoryState::new(Arc::clone(&history), lane, "node".to_owned(), None));
     let recorder = start_history(items, Arc::clone(&state), (pipeline.intensity)("observer/history"));
     let output = kept_output();
-    let (stream, flows) = all_flows(history, &output, (pipeline.intensity)("flows")).await;
+    let (stream, flows) = all_flows(&state, &output, (pipeline.intensity)("flows")).await;
     Streamed { pipeline, history: state, stream, output, recorder, flows }
 }
 
-/// Sends all flows of a history to an output, from now on.
+/// Sends all flows of a history to an output, and failed attempts to connect, from now on.
 pub(crate) async fn all_flows(
-    history: Arc<History>,
+    history: &HistoryState,
     output: &Arc<Output>,
     intensity: Intensity,
 ) -> (Arc<FlowStream>, Addr<ThreadSupervisor>) {
+    history.lane().want_failures(true);
+    let [flows, failures] = [history.history(), history.failures()].map(Arc::clone);
     let node = Node { name: "node".to_owned(), qualified: "node".to_owned(), version: "test".to_owned(), run: 1 };
-    let stream = Arc::new(FlowStream::new(history, node, Box::new(|_| Attributes::new())));
+    let stream = Arc::new(FlowStream::new(flows, failures, node, Box::new(|_| Attributes::new())));
     let filters = Filters { include: vec![FlowFilter::new(FilterSpec::default()).unwrap()], exclude: Vec::new() };
     let settings = FlowSettings { filters, max_per_second: u32::MAX, ..FlowSettings::default() };
     stream.want(Some(WantedFlows { settings, outputs: vec![Arc::clone(output)] }));

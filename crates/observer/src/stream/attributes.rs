@@ -71,6 +71,7 @@ attributes! {
     Packets "flow.io.packets" ""
     Uid "log.record.uid" "uuid"
     Verdict "webb.verdict" "verdict"
+    Outcome "webb.connection.outcome" ""
     DropReason "webb.drop.reason" "drop_reason_desc"
     IngressAllowedBy "webb.policy.ingress_allowed_by" "ingress_allowed_by"
     IngressDeniedBy "webb.policy.ingress_denied_by" "ingress_denied_by"

@@ -1,6 +1,6 @@
 //! Flows of any lines as records, for fuzz targets.
 
-use webb_flow::ExtraId;
+use webb_flow::{ConnectionEvent, ExtraId};
 use webb_flowlog::Reader;
 use webb_index::Flows;
 
@@ -10,9 +10,11 @@ use crate::export::Node;
 use crate::history::History;
 use crate::record::Recorder;
 use crate::segment::Event;
+use crate::taken::Taken;
 
 /// Reads any bytes as lines of flows, and hands out the record of each, as if it had been seen
-/// here. The first byte chooses what records have.
+/// here. The first byte chooses what records have, and whether they are of attempts to connect that
+/// failed.
 pub(crate) fn fuzz_records(bytes: &[u8], mut each: impl FnMut(&[u8])) {
     let Some((form, text)) = bytes.split_first() else { return };
     let bodies = [Body::None, Body::Summary, Body::Hubble, Body::Summary];
@@ -30,15 +32,21 @@ pub(crate) fn fuzz_records(bytes: &[u8], mut each: impl FnMut(&[u8])) {
     }
     let batch = reader.batch();
     let (mut flows, mut extras) = (batch.flows.to_vec(), batch.extras.to_vec());
+    let mut outcomes = ConnectionEvent::ALL.into_iter().filter(|event| event.is_failure());
+    let outcome = usize::from(form >> 5).checked_sub(1).and_then(|number| outcomes.nth(number));
     for (flow, extra) in flows.iter_mut().zip(&mut extras) {
         extra.live = true;
-        if extra.l7.is_none() {
+        if extra.l7.is_none() || outcome.is_some() {
             flow.extra = ExtraId::NONE;
         }
+        if let Some(outcome) = outcome {
+            *flow = flow.connection(outcome, 0);
+        }
     }
+    let takes = if outcome.is_some() { Taken::FailedConnections } else { Taken::Shown };
     let history = History::new(1000);
     let batch = Flows { flows: &flows, extras: &extras, index: batch.index };
-    Recorder::default().record(&history, batch, 1_700_000_000_000_000_000, 0);
+    Recorder::of(takes).record(&history, batch, 1_700_000_000_000_000_000, 0);
     for (_, segment) in history.all().segments {
         for (place, event) in segment.events.iter().enumerate() {
             if let Event::Flow(flow) = event {
@@ -63,6 +71,7 @@ mod tests {
             &include_bytes!("../../../../fuzz/seeds/flow_records/dns")[..],
             include_bytes!("../../../../fuzz/seeds/flow_records/drop"),
             include_bytes!("../../../../fuzz/seeds/flow_records/http"),
+            include_bytes!("../../../../fuzz/seeds/flow_records/refused"),
         ];
         for seed in seeds {
             let mut records = 0;

@@ -1,5 +1,5 @@
 //! The text of a flow: the line that `observe` prints, without its time, and with reasons of drops
-//! that only the kernel has.
+//! that only the kernel has. An attempt to connect that failed has one in the same form.
 
 use std::fmt::Write as _;
 
@@ -33,6 +33,11 @@ impl Line {
         self.end(left, flow, extra, index);
         self.text.push_str(arrow);
         self.end(right, flow, extra, index);
+        if let Some((event, _)) = flow.connection_event() {
+            self.text.push_str(" connection ");
+            self.text.push_str(event.name());
+            return &self.text;
+        }
         self.text.push(' ');
         put_type(flow, extra, reason, &mut self.text);
         self.text.push(' ');

@@ -4,7 +4,10 @@
 //! History ──▶ Walk (exclude, include or problems, sample) ──▶ limit ──▶ Writer ──▶ Feed, one an output
 //! ```
 //!
-//! A stream is a reader of the history with a place of its own in it, as an exporter of files is:
+//! Attempts to connect that failed are no flows of Hubble's: they have a history of their own,
+//! which nothing else reads, and a walk through that beside the other.
+//!
+//! A stream is a reader of a history with a place of its own in it, as an exporter of files is:
 //! one that is slow holds up neither the history nor another reader, and what the history has lost
 //! by then is counted. Requests that no receiver takes are the outputs' business, which have bounds
 //! of their own. [`FlowStream`] does the work in turns; its owner gives it a thread.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb_flow::sym::Sym;
 use webb_flow::{
-    Address, Direction, EndpointId, Event as FlowEvent, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, Ruling,
-    ServiceEnd, ServiceId, Sort, TcpFlags, Verdict,
+    Address, ConnectionEvent, Direction, EndpointId, Event as FlowEvent, Extra, ExtraId, Family, Flow, L4, Point,
+    Reason, Reply, Ruling, ServiceEnd, ServiceId, Sort, TcpFlags, Verdict,
 };
 use webb_index::policy::PolicyName;
 use webb_index::policy::spec::PolicyKind;
@@ -19,6 +19,7 @@ use crate::export::Node;
 use crate::history::History;
 use crate::record::Recorder;
 use crate::segment::Segment;
+use crate::taken::{Taken, without_verdict};
 
 /// This node.
 pub(crate) fn node() -> Node {
@@ -197,6 +198,34 @@ pub(crate) fn kinds(ids: Ids) -> (Vec<(&'static str, Flow)>, Vec<Extra>) {
     (flows, extras)
 }
 
+/// An attempt to connect for each way in which it can fail, at the opener's interface, and one
+/// through a Service at the called pod's.
+pub(crate) fn attempts(ids: Ids) -> Vec<Flow> {
+    let opening = opening(ids);
+    let denied = Flow {
+        verdict: Verdict::Dropped,
+        reason: Reason(Sym::new("POLICY_DENIED")),
+        ruling: Ruling::new(2, Some(0)),
+        ..opening
+    };
+    let at_called = Flow {
+        direction: Direction::Ingress,
+        service: ServiceEnd::destination(ServiceId(1)),
+        // That of the policy which allowed the packet.
+        ruling: Ruling::new(2, Some(0)),
+        ..opening
+    };
+    let world = Flow { destination: ids.database, destination_ip: ip("203.0.113.9"), ..opening };
+    vec![
+        opening.connection(ConnectionEvent::Refused, 0),
+        at_called.connection(ConnectionEvent::Refused, 0),
+        world.connection(ConnectionEvent::TimedOut, 0),
+        world.connection(ConnectionEvent::Unreachable, 0),
+        opening.connection(ConnectionEvent::Dropped, 0),
+        denied.connection(ConnectionEvent::Denied, 0),
+    ]
+}
+
 /// The policy that denies.
 pub(crate) fn policy() -> PolicyName {
     PolicyName { kind: PolicyKind::NetworkPolicy, namespace: Sym::new("default"), name: Sym::new("empire-only") }
@@ -204,7 +233,12 @@ pub(crate) fn policy() -> PolicyName {
 
 /// These flows in a segment, as a history has them.
 pub(crate) fn recorded(flows: &[Flow], extras: &[Extra], index: &Arc<Index>) -> Segment {
-    let (history, mut recorder) = (History::new(4095), Recorder::default());
+    recorded_of(Taken::Shown, flows, extras, index)
+}
+
+/// The same of a history that takes these flows.
+pub(crate) fn recorded_of(takes: Taken, flows: &[Flow], extras: &[Extra], index: &Arc<Index>) -> Segment {
+    let (history, mut recorder) = (History::new(4095), Recorder::of(takes));
     recorder.record(&history, Flows { flows, extras, index }, 1_000_000_000_000, 0);
     let segment = history.all().segments.pop().map(|(_, segment)| segment);
     let mut segment = segment.map(|segment| (*segment).clone()).unwrap_or_default();
@@ -212,7 +246,8 @@ pub(crate) fn recorded(flows: &[Flow], extras: &[Extra], index: &Arc<Index>) -> 
     segment.policies = vec![policy()];
     for (event, flow) in segment.events.iter_mut().zip(flows) {
         if let crate::segment::Event::Flow(recorded) = event {
-            recorded.ruling = flow.ruling;
+            let known = if takes == Taken::Shown { *flow } else { without_verdict(flow) };
+            recorded.ruling = known.ruling;
         }
     }
     segment

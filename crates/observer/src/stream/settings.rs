@@ -23,7 +23,7 @@ pub enum Body {
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowSettings {
     /// Flows that are sent; without any that include, problems are: drops, denials, audits, errors,
-    /// and answers of layer 7 that are errors.
+    /// answers of layer 7 that are errors, and attempts to connect that failed.
     pub filters: Filters,
     /// One in so many connections that were forwarded is sent beside them, whole; 0 is none.
     pub sample_every: u32,

@@ -1,4 +1,5 @@
-//! A stream: reads the history on, writes records, hands them to outputs.
+//! A stream: reads two histories on, that of flows and that of attempts to connect that failed,
+//! writes records, hands them to outputs.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -54,9 +55,10 @@ pub enum Next {
 /// Attributes of the agent at a place, for each request.
 pub type Resource = Box<dyn Fn(Place) -> Attributes + Send + Sync>;
 
-/// Sends flows of a history to outputs.
+/// Sends flows of two histories to outputs.
 pub struct FlowStream {
-    history: Arc<History>,
+    /// Flows, and attempts to connect that failed.
+    histories: [Arc<History>; 2],
     node: Node,
     resource: Resource,
     counters: Counters,
@@ -76,22 +78,34 @@ struct State {
     work: Option<Work>,
     /// Changes that `work` is of.
     wants: u64,
-    /// Number of the event that is read next.
-    next: u64,
-    at: At,
-    /// Place in the history at which the stream stops.
-    stop_at: Option<u64>,
 }
 
 /// What there is while flows are wanted.
 #[derive(Debug)]
 struct Work {
-    wanted: WantedFlows,
+    /// One for each history.
+    readers: [Reader; 2],
+    sender: Sender,
+}
+
+/// A history that is read, and the place in it.
+#[derive(Debug)]
+struct Reader {
+    history: Arc<History>,
     walk: Walk,
-    writer: Writer,
-    limit: Limit,
     /// Number of the first event that is not counted.
     uncounted: u64,
+    at: At,
+    /// Place in the history at which the stream stops.
+    stop_at: Option<u64>,
+}
+
+/// What the flows of both histories have in common on their way.
+#[derive(Debug)]
+struct Sender {
+    wanted: WantedFlows,
+    writer: Writer,
+    limit: Limit,
     feeds: Vec<Feed>,
     /// Place of this node in the requests.
     place: Place,
@@ -113,10 +127,11 @@ impl std::fmt::Debug for FlowStream {
 }
 
 impl FlowStream {
-    /// A stream of which nothing is wanted yet. `resource`: attributes of this agent.
-    pub fn new(history: Arc<History>, node: Node, resource: Resource) -> Self {
+    /// A stream of which nothing is wanted yet. `failures`: attempts to connect that failed.
+    /// `resource`: attributes of this agent.
+    pub fn new(history: Arc<History>, failures: Arc<History>, node: Node, resource: Resource) -> Self {
         Self {
-            history,
+            histories: [history, failures],
             node,
             resource,
             counters: Counters::default(),
@@ -152,21 +167,25 @@ impl FlowStream {
     pub fn begin(&self) {
         let state = &mut *self.state();
         self.stopping.store(false, Relaxed);
-        state.stop_at = None;
-        let at = std::mem::replace(&mut state.at, At::Rest);
-        if at == At::Rest {
-            return;
-        }
-        add(&self.counters.panicked, 1);
         let Some(work) = &mut state.work else { return };
-        if at == At::Filters {
-            add(&self.counters.passed_over, work.passed());
-            work.walk.skip();
-            work.passed();
+        let mut has_panicked = false;
+        for reader in &mut work.readers {
+            reader.stop_at = None;
+            let at = std::mem::replace(&mut reader.at, At::Rest);
+            if at == At::Filters {
+                add(&self.counters.passed_over, reader.passed());
+                reader.walk.skip();
+                reader.passed();
+            }
+            if at != At::Rest {
+                add(&self.counters.panicked, 1);
+                has_panicked = true;
+            }
         }
-        state.next = work.walk.next();
-        // What it had begun is not to be trusted.
-        work.renew(&self.node);
+        if has_panicked {
+            // What it had begun is not to be trusted.
+            work.renew(&self.node);
+        }
     }
 
     /// Has the stream stop at the newest event: [`FlowStream::turn`] goes there, and then comes
@@ -180,47 +199,48 @@ impl FlowStream {
     pub fn turn(&self) -> Next {
         let state = &mut *self.state();
         self.take_up(state);
-        if self.stopping.load(Relaxed) && state.stop_at.is_none() {
-            state.stop_at = Some(self.history.read(u64::MAX).next);
-        }
-        let State { work, next, at, stop_at, .. } = state;
-        let Some(work) = work else {
-            return if stop_at.is_some() { Next::End } else { Next::Wait(Duration::MAX) };
+        let is_stopping = self.stopping.load(Relaxed);
+        let Some(Work { readers, sender }) = &mut state.work else {
+            return if is_stopping { Next::End } else { Next::Wait(Duration::MAX) };
         };
-        let has_more = self.read(work, at, *stop_at);
-        *next = work.walk.next();
-        if stop_at.is_some_and(|stop_at| *next >= stop_at) {
-            work.flush();
+        sender.limit.fill(Instant::now());
+        let mut has_more = false;
+        for reader in &mut *readers {
+            if is_stopping && reader.stop_at.is_none() {
+                reader.stop_at = Some(reader.history.read(u64::MAX).next);
+            }
+            has_more |= self.read(reader, sender);
+        }
+        if readers.iter().all(Reader::is_at_its_end) {
+            sender.flush();
             return Next::End;
         }
-        let due = work.flush_due();
+        let due = sender.flush_due();
         if has_more { Next::Turn } else { Next::Wait(due.unwrap_or(Duration::MAX)) }
     }
 
-    /// Reads events for a turn. False once there are no more.
-    fn read(&self, work: &mut Work, at: &mut At, stop_at: Option<u64>) -> bool {
-        work.limit.fill(Instant::now());
+    /// Reads events of a history for a turn. False once there are no more.
+    fn read(&self, reader: &mut Reader, sender: &mut Sender) -> bool {
         let now_ns = unix_ns();
         for _ in 0..EVENTS_A_TURN {
-            if stop_at.is_some_and(|stop_at| work.walk.next() >= stop_at) {
+            if reader.is_at_its_end() {
                 break;
             }
-            *at = At::Filters;
+            reader.at = At::Filters;
             inject::point("flows");
-            let step = work.walk.step(&self.history);
-            let (passed, counters) = (work.passed(), &self.counters);
+            let step = reader.walk.step(&reader.history);
+            let (passed, counters) = (reader.passed(), &self.counters);
             match step {
                 Step::Event(segment, place) => {
-                    *at = At::Record;
+                    reader.at = At::Record;
                     add(&counters.passed_over, passed.saturating_sub(1));
-                    if work.limit.take() {
-                        let is_sampled = work.walk.is_sampled();
-                        self.send(work, &segment, place, is_sampled, now_ns);
+                    if sender.limit.take() {
+                        let is_sampled = reader.walk.is_sampled();
+                        self.send(sender, (&segment, place), is_sampled, now_ns);
                         add(if is_sampled { &counters.sampled } else { &counters.included }, 1);
                     } else {
                         add(&counters.limited, 1);
                     }
-                    *at = At::Rest;
                 }
                 Step::Lost(count) => {
                     add(&counters.passed_over, passed.saturating_sub(count));
@@ -228,30 +248,30 @@ impl FlowStream {
                 }
                 Step::Turn => {
                     add(&counters.passed_over, passed);
-                    *at = At::Rest;
+                    reader.at = At::Rest;
                     return true;
                 }
                 Step::Wait | Step::Never | Step::Gone(_) | Step::End => {
                     add(&counters.passed_over, passed);
-                    *at = At::Rest;
+                    reader.at = At::Rest;
                     return false;
                 }
             }
-            *at = At::Rest;
+            reader.at = At::Rest;
         }
         true
     }
 
-    fn send(&self, work: &mut Work, segment: &Segment, place: usize, is_sampled: bool, now_ns: u64) {
+    fn send(&self, sender: &mut Sender, (segment, place): (&Segment, usize), is_sampled: bool, now_ns: u64) {
         let Some(Event::Flow(flow)) = segment.events.get(place) else { return };
         let own = segment.zones.own();
-        if own != work.place {
-            work.flush();
-            work.place = own;
-            self.make_feeds(work);
+        if own != sender.place {
+            sender.flush();
+            sender.place = own;
+            self.make_feeds(sender);
         }
-        let record = work.writer.write((segment, place), flow, is_sampled, now_ns);
-        for feed in &mut work.feeds {
+        let record = sender.writer.write((segment, place), flow, is_sampled, now_ns);
+        for feed in &mut sender.feeds {
             feed.add(record);
         }
     }
@@ -263,53 +283,53 @@ impl FlowStream {
             return;
         }
         let wanted = lock(&self.wanted).clone();
-        let before = state.work.take();
-        if let Some(mut before) = before {
-            before.flush();
-            state.next = before.walk.next();
-            state.work = wanted.and_then(|wanted| self.work(wanted, state.next, Some(before)));
-        } else if let Some(wanted) = wanted {
-            // What was there before it was wanted is not sent.
-            let newest = self.history.read(u64::MAX).next;
-            state.work = self.work(wanted, newest, None);
+        let mut before = state.work.take();
+        if let Some(before) = &mut before {
+            before.sender.flush();
         }
+        state.work = wanted.and_then(|wanted| self.work(wanted, before));
         state.wants = wants;
         self.taken.store(wants, Release);
     }
 
-    fn work(&self, wanted: WantedFlows, next: u64, before: Option<Work>) -> Option<Work> {
-        let place = before.as_ref().map_or_else(Place::default, |before| before.place);
+    fn work(&self, wanted: WantedFlows, before: Option<Work>) -> Option<Work> {
+        let place = before.as_ref().map_or_else(Place::default, |before| before.sender.place);
         let mut work = match before {
-            Some(before) if before.wanted.settings == wanted.settings => Work { wanted, ..before },
-            _ => Work::new(wanted, &self.node, next)?,
+            Some(before) if before.sender.wanted.settings == wanted.settings => {
+                Work { sender: Sender { wanted, ..before.sender }, ..before }
+            }
+            Some(before) => Work::new(wanted, &self.node, before.readers.map(Reader::place))?,
+            None => {
+                // What was there before it was wanted is not sent.
+                let newest = |history: &Arc<History>| (Arc::clone(history), history.read(u64::MAX).next);
+                Work::new(wanted, &self.node, self.histories.each_ref().map(newest))?
+            }
         };
-        work.place = place;
-        self.make_feeds(&mut work);
+        work.sender.place = place;
+        self.make_feeds(&mut work.sender);
         Some(work)
     }
 
     /// A feed for each output, of this agent at its place.
-    fn make_feeds(&self, work: &mut Work) {
-        let resource = (self.resource)(work.place);
+    fn make_feeds(&self, sender: &mut Sender) {
+        let resource = (self.resource)(sender.place);
         let feed = |output: &Arc<Output>| Feed::new(Arc::clone(output), Stream::Flows, &resource, SCOPE.0, SCOPE.1);
-        work.feeds = work.wanted.outputs.iter().map(feed).collect();
+        sender.feeds = sender.wanted.outputs.iter().map(feed).collect();
     }
 
     /// Parks this thread until there is an event to read or a change to take up, for `time` at
     /// most.
     pub fn wait(&self, time: Duration) {
         *lock(&self.waiting) = Some(std::thread::current());
-        let next = self.state().work.as_ref().map(|work| work.walk.next());
+        let next = self.state().work.as_ref().map(|work| work.readers.each_ref().map(|reader| reader.walk.next()));
         let is_over = || self.stopping.load(Relaxed) || !self.has_taken_up();
-        let mut notices = self.history.notices();
+        let [flows, failures] = &self.histories;
+        let mut flows = pin!(grown(flows, next.map(|[next, _]| next)));
+        let mut failures = pin!(grown(failures, next.map(|[_, next]| next)));
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut written = pin!(async {
-            match next {
-                Some(next) => _ = notices.wait_for(|written| *written > next).await,
-                None => std::future::pending().await,
-            }
-        });
-        if !is_over() && written.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        let mut context = Context::from_waker(&waker);
+        let has_grown = flows.as_mut().poll(&mut context).is_ready() || failures.as_mut().poll(&mut context).is_ready();
+        if !is_over() && !has_grown {
             std::thread::park_timeout(time);
         }
         *lock(&self.waiting) = None;
@@ -327,21 +347,50 @@ impl FlowStream {
 }
 
 impl Work {
-    /// None if a path of a field leads nowhere, which a file's check has refused.
-    fn new(wanted: WantedFlows, node: &Node, next: u64) -> Option<Self> {
+    /// None if a path of a field leads nowhere, which a file's check has refused. `places`: the
+    /// histories, each with the number of the event that is read next.
+    fn new(wanted: WantedFlows, node: &Node, places: [(Arc<History>, u64); 2]) -> Option<Self> {
         let settings = &wanted.settings;
         let mut filters = settings.filters.clone();
         filters.set_local_node(&node.qualified);
-        let writer = Writer::new(settings, node).ok()?;
-        Some(Self {
-            walk: Walk::choose(filters, Choice { every: settings.sample_every }, next, node.run),
-            writer,
-            limit: Limit::new(settings.max_per_second, Instant::now()),
+        let choice = Choice { every: settings.sample_every };
+        let reader = |(history, next)| Reader {
+            history,
+            walk: Walk::choose(filters.clone(), choice, next, node.run),
             uncounted: next,
+            at: At::Rest,
+            stop_at: None,
+        };
+        let readers = places.map(reader);
+        let sender = Sender {
+            writer: Writer::new(settings, node).ok()?,
+            limit: Limit::new(settings.max_per_second, Instant::now()),
             feeds: Vec::new(),
             place: Place::default(),
             wanted,
-        })
+        };
+        Some(Self { readers, sender })
+    }
+
+    /// Replaces what a panic may have left half done; records that wait stay.
+    fn renew(&mut self, node: &Node) {
+        let places = self.readers.each_ref().map(|reader| (Arc::clone(&reader.history), reader.walk.next()));
+        if let Some(Self { readers, sender }) = Self::new(self.sender.wanted.clone(), node, places) {
+            (self.readers, self.sender.writer) = (readers, sender.writer);
+        }
+    }
+}
+
+impl Reader {
+    /// Its history, and the number of the event that is read next.
+    fn place(self) -> (Arc<History>, u64) {
+        let next = self.walk.next();
+        (self.history, next)
+    }
+
+    /// True once it has come to the place at which the stream stops.
+    fn is_at_its_end(&self) -> bool {
+        self.stop_at.is_some_and(|stop_at| self.walk.next() >= stop_at)
     }
 
     /// Events that the walk has passed since the last call.
@@ -349,14 +398,9 @@ impl Work {
         let next = self.walk.next();
         next - std::mem::replace(&mut self.uncounted, next)
     }
+}
 
-    /// Replaces what a panic may have left half done; records that wait stay.
-    fn renew(&mut self, node: &Node) {
-        if let Some(Self { walk, writer, .. }) = Self::new(self.wanted.clone(), node, self.walk.next()) {
-            (self.walk, self.writer) = (walk, writer);
-        }
-    }
-
+impl Sender {
     /// Offers the records that there are.
     fn flush(&mut self) {
         for feed in &mut self.feeds {
@@ -374,6 +418,15 @@ impl Work {
             }
         }
         next
+    }
+}
+
+/// Ends once a history has event `next`; never without one.
+async fn grown(history: &History, next: Option<u64>) {
+    let mut notices = history.notices();
+    match next {
+        Some(next) => _ = notices.wait_for(|written| *written > next).await,
+        None => std::future::pending().await,
     }
 }
 

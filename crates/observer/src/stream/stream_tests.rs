@@ -1,17 +1,21 @@
 //! Flows of a history, and the ledger of what became of them.
 
-use webb_flow::{Flow, Verdict};
+use webb_flow::{ConnectionEvent, Flow, Verdict};
 use webb_index::Flows;
+use webb_index::filters::{FilterSpec, Filters, FlowFilter};
 use webb_otlp::{Environment, OutputConfig};
 
 use super::*;
 use crate::record::Recorder;
 use crate::stream::samples;
+use crate::taken::Taken;
 
 /// A stream over a history that the test fills.
 struct Sending {
     history: Arc<History>,
     recorder: Recorder,
+    failures: Arc<History>,
+    failure_recorder: Recorder,
     stream: FlowStream,
     written: u64,
 }
@@ -24,9 +28,12 @@ fn output(name: &str) -> Arc<Output> {
 impl Sending {
     fn new(limit: usize) -> Self {
         let history = Arc::new(History::new(limit));
-        let stream = FlowStream::new(Arc::clone(&history), samples::node(), Box::new(|_| Attributes::new()));
+        let failures = Arc::new(History::new(limit));
+        let [flows, failed] = [&history, &failures].map(Arc::clone);
+        let stream = FlowStream::new(flows, failed, samples::node(), Box::new(|_| Attributes::new()));
         stream.begin();
-        Self { history, recorder: Recorder::default(), stream, written: 0 }
+        let failure_recorder = Recorder::of(Taken::FailedConnections);
+        Self { history, recorder: Recorder::default(), failures, failure_recorder, stream, written: 0 }
     }
 
     /// Adds forwarded flows of many connections, and dropped ones.
@@ -37,6 +44,19 @@ impl Sending {
         let flows = (0..forwarded).map(of(Verdict::Forwarded)).chain((0..dropped).map(of(Verdict::Dropped)));
         let flows: Vec<Flow> = flows.collect();
         self.recorder.record(&self.history, Flows { flows: &flows, extras: &[], index: &index }, 0, 0);
+        self.written += flows.len() as u64;
+    }
+
+    /// Adds attempts to connect that were refused, each with the packets of it that are forwarded.
+    fn refuse(&mut self, attempts: u16) {
+        let (index, ids) = samples::index();
+        let opening = samples::opening(ids);
+        let of = |number: u16| Flow { source_port: 30_000 + number, ..opening };
+        let flows = (0..attempts).flat_map(|number| [of(number), of(number).connection(ConnectionEvent::Refused, 0)]);
+        let flows: Vec<Flow> = flows.collect();
+        let batch = Flows { flows: &flows, extras: &[], index: &index };
+        self.recorder.record(&self.history, batch, 0, 0);
+        self.failure_recorder.record(&self.failures, batch, 0, 0);
         self.written += flows.len() as u64;
     }
 
@@ -65,6 +85,10 @@ impl Sending {
         assert_eq!(self.stream.turn(), Next::End);
         self.stream.counts()
     }
+}
+
+fn verdict(verdict: Verdict) -> FlowFilter {
+    FlowFilter::new(FilterSpec { verdict: vec![verdict as i32], ..FilterSpec::default() }).unwrap()
 }
 
 fn sum(counts: FlowCounts) -> u64 {
@@ -164,4 +188,57 @@ fn what_is_too_much_is_counted() {
     assert_eq!((counts.overrun, sum(counts)), (900, 1000));
     assert!((20..40).contains(&counts.included), "{counts:?}");
     assert_eq!((offered(&output), counts.limited), (counts.included, 100 - counts.included));
+}
+
+/// Attempts that failed are sent beside the flows, from a history of their own: what is in it is no
+/// flow of the other. What either loses, or exceeds the limit, is counted. No sample has them.
+#[test]
+fn failed_attempts_are_sent() {
+    let mut sending = Sending::new(4095);
+    let output = output("one");
+    sending.want(FlowSettings { sample_every: 1, ..FlowSettings::default() }, &[&output]);
+    sending.refuse(20);
+    sending.add(5, 3);
+    sending.read();
+    let counts = sending.stream.counts();
+    assert_eq!((counts.included, counts.sampled, sum(counts)), (23, 25, sending.written));
+    assert_eq!((sending.history.totals().flows, sending.failures.totals().flows), (28, 20));
+    let none = Filters { exclude: vec![verdict(Verdict::Unknown)], ..Filters::default() };
+    sending.want(FlowSettings { filters: none, ..FlowSettings::default() }, &[&output]);
+    sending.refuse(20);
+    sending.add(0, 1);
+    let counts = sending.finish();
+    assert_eq!((counts.included, counts.passed_over, sum(counts)), (24, 40, sending.written));
+    assert_eq!(offered(&output), 24 + 25);
+
+    let mut sending = Sending::new(100);
+    sending.want(FlowSettings { max_per_second: 20, ..FlowSettings::default() }, &[&output]);
+    sending.refuse(300);
+    let counts = sending.finish();
+    assert_eq!((counts.passed_over, counts.overrun, sum(counts)), (100, 400, 600));
+    assert!((20..40).contains(&counts.included) && counts.included + counts.limited == 100, "{counts:?}");
+}
+
+/// A stream that waits is woken by an attempt that failed, as it is by a flow.
+#[test]
+fn a_failed_attempt_ends_the_wait() {
+    let mut sending = Sending::new(100);
+    sending.want(FlowSettings::default(), &[&output("one")]);
+    let (stream, longest) = (&sending.stream, Duration::from_mins(1));
+    let (_, ids) = samples::index();
+    let attempt = samples::opening(ids).connection(ConnectionEvent::TimedOut, 0);
+    let (failures, recorder) = (&sending.failures, &mut sending.failure_recorder);
+    let index = samples::index().0;
+    std::thread::scope(|scope| {
+        let began = Instant::now();
+        let waiting = scope.spawn(|| stream.wait(longest));
+        while lock(&stream.waiting).is_none() {
+            std::thread::yield_now();
+        }
+        recorder.record(failures, Flows { flows: &[attempt], extras: &[], index: &index }, 0, 0);
+        waiting.join().unwrap();
+        assert!(began.elapsed() < longest, "nothing but the attempt ends the wait");
+    });
+    sending.read();
+    assert_eq!(sending.stream.counts().included, 1);
 }

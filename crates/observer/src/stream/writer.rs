@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb_flow::hash::RandomState;
 use webb_flow::names::{DROP_REASONS, number_of};
-use webb_flow::{Direction, Event, Extra, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
+use webb_flow::{ConnectionEvent, Direction, Event, Extra, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
 use webb_index::{End, Index};
 use webb_otlp::{Encoded, Head, Record, Severity};
 
@@ -98,10 +98,13 @@ impl Writer {
         self.ends.enter(segment);
         let (index, extra) = (&*segment.index, segment.extra(flow));
         let number = self.note_reason(flow);
-        let reason = self.reasons.get(&flow.reason).filter(|_| flow.verdict == Verdict::Dropped);
+        let reason = self.reasons.get(&flow.reason).filter(|_| has_reason(flow));
+        let outcome = flow.connection_event().map(|(event, _)| event);
         let l7 = extra.and_then(|extra| extra.l7.as_ref());
         let body = match self.body {
             Body::None => "",
+            // Hubble has no such flow.
+            Body::Hubble if outcome.is_some() => "",
             Body::Summary => self.line.write(segment, flow, reason.map(|(number, name)| (*number, name.as_str()))),
             Body::Hubble => {
                 self.json_line.clear();
@@ -112,7 +115,7 @@ impl Writer {
         let head = Head {
             time_ns: segment.flow_time_ns(flow),
             observed_ns: now_ns,
-            severity: severity(flow.verdict),
+            severity: if outcome.is_some() { Severity::Warn } else { severity(flow.verdict) },
             event_name: FLOW,
             trace_id: extra.and_then(|extra| trace_id(&extra.trace_id)),
             body,
@@ -140,7 +143,10 @@ impl Writer {
             put_place(segment.before + place, &mut self.id);
             put.text(Attribute::Uid, std::str::from_utf8(&self.id).unwrap_or_default());
         }
-        put.text(Attribute::Verdict, flow.verdict.name());
+        match outcome {
+            Some(outcome) => put.text(Attribute::Outcome, outcome.name()),
+            None => put.text(Attribute::Verdict, flow.verdict.name()),
+        }
         if let Some((_, name)) = reason {
             put.text(Attribute::DropReason, name);
         }
@@ -150,12 +156,14 @@ impl Writer {
         if flow.ifindex != 0 && self.wanted.has(Attribute::Interface) {
             put.text(Attribute::Interface, self.interfaces.name(flow.ifindex));
         }
-        put_event(&mut put, flow, number);
+        if outcome.is_none() {
+            put_event(&mut put, flow, number);
+        }
         for (side, end) in [(&SOURCE, End::Source), (&DESTINATION, End::Destination)] {
             put_names(&mut put, side, (end, flow), extra, index);
         }
         for (attribute, count) in [(Attribute::Bytes, flow.bytes), (Attribute::Packets, flow.packets.into())] {
-            if count > 0 {
+            if count > 0 && outcome.is_none() {
                 put.number(attribute, count);
             }
         }
@@ -175,7 +183,7 @@ impl Writer {
     /// Notes the name of a drop's reason, and returns its number: 0 for a reason that only the
     /// kernel has, and for what was not dropped.
     fn note_reason(&mut self, flow: &Flow) -> i32 {
-        if flow.verdict != Verdict::Dropped {
+        if !has_reason(flow) {
             return 0;
         }
         if self.reasons.len() >= MAX_REASONS {
@@ -187,6 +195,12 @@ impl Writer {
         });
         known.0
     }
+}
+
+/// True for what was dropped, and for an attempt to connect that a policy denied.
+fn has_reason(flow: &Flow) -> bool {
+    let is_denied = || matches!(flow.connection_event(), Some((ConnectionEvent::Denied, _)));
+    flow.verdict == Verdict::Dropped || is_denied()
 }
 
 fn severity(verdict: Verdict) -> Severity {

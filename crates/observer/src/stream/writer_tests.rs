@@ -15,6 +15,7 @@ use super::*;
 use crate::observe::compact_line;
 use crate::segment::Event as Kept;
 use crate::stream::samples;
+use crate::taken::Taken;
 
 fn text(value: &Value) -> String {
     match value {
@@ -90,6 +91,29 @@ fn flows_are_records() {
         }
     }
     insta::assert_snapshot!(shown);
+}
+
+/// An attempt to connect that failed is a record with its outcome, from the side that opened, and
+/// with what is known of it: no verdict, which a packet has, no counts and no event of Hubble's.
+/// Its text is a line of the same form; there is none in Hubble's JSON.
+#[test]
+fn failed_attempts_are_records() {
+    let (index, ids) = samples::index();
+    let attempts = samples::attempts(ids);
+    let segment = samples::recorded_of(Taken::FailedConnections, &attempts, &[], &index);
+    let mut shown = String::new();
+    for record in records(&segment, &FlowSettings::default()) {
+        assert_eq!((record.event_name.as_str(), record.severity_number), ("webb.flow", 13));
+        let mut attributes = attributes(&record);
+        assert_eq!(attributes.remove("log.record.uid").unwrap().len(), 38);
+        writeln!(shown, "# {}", body(&record)).unwrap();
+        for (key, value) in attributes {
+            writeln!(shown, "{key}={value}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(shown);
+    let settings = FlowSettings { body: Body::Hubble, ..FlowSettings::default() };
+    assert!(records(&segment, &settings).iter().all(|record| record.body.is_none()));
 }
 
 /// A mask leaves what it names; ids, texts and labels are there only as configured.
@@ -317,5 +341,40 @@ proptest! {
         } else {
             prop_assert!(printed.starts_with(line));
         }
+    }
+
+    /// Of any flow the attempt to connect is a record that another implementation reads: it says
+    /// how the attempt ended, who opened it and to which port, and nothing that only a packet has.
+    #[test]
+    fn any_failed_attempt_is_a_record(flow in flows(), outcome in 0..5_usize, body in 0..3_usize) {
+        let outcomes: Vec<ConnectionEvent> =
+            ConnectionEvent::ALL.into_iter().filter(|event| event.is_failure()).collect();
+        let outcome = outcomes[outcome];
+        let (index, ids) = samples::index();
+        let opened = Flow { source: ids.tie, destination: ids.star, l4: L4::Tcp, ..flow };
+        let segment =
+            samples::recorded_of(Taken::FailedConnections, &[opened.connection(outcome, 0)], &[], &index);
+        let body = [Body::None, Body::Summary, Body::Hubble][body];
+        let record = &records(&segment, &FlowSettings { body, ..FlowSettings::default() })[0];
+        prop_assert_eq!(&LogRecord::decode(record.encode_to_vec().as_slice()).unwrap(), record);
+        prop_assert_eq!((record.severity_number, record.dropped_attributes_count), (13, 0));
+        let attributes = attributes(record);
+        let get = |key: &str| attributes.get(key).map(String::as_str);
+        let (name, port) = (format!("{:?}", outcome.name()), flow.destination_port.to_string());
+        prop_assert_eq!(get("webb.connection.outcome"), Some(name.as_str()));
+        prop_assert_eq!(get("source.k8s.pod.name"), Some("\"tie-1\""));
+        prop_assert_eq!(get("destination.port"), Some(port.as_str()));
+        for absent in [
+            "webb.verdict",
+            "webb.event.type",
+            "webb.is_reply",
+            "webb.tcp.flags",
+            "webb.icmp.type",
+            "flow.io.bytes",
+            "flow.io.packets",
+        ] {
+            prop_assert_eq!(get(absent), None, "{}", absent);
+        }
+        prop_assert_eq!(get("webb.drop.reason").is_some(), outcome == ConnectionEvent::Denied && !flow.reason.0.is_empty());
     }
 }
