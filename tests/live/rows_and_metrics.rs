@@ -42,11 +42,8 @@ fn differs(rows: &[Row], scrape: &Scrape) -> Result<(), String> {
     for (attribute, metric, labels) in PAIRS {
         let found = sum(rows, attribute, &[]);
         let wanted: f64 = scrape.samples(metric, labels).map(|sample| sample.value).sum();
-        let (wanted, tolerance) = match attribute.ends_with("_us") {
-            // A row's microseconds are whole.
-            true => (wanted * 1e6, 100.0),
-            false => (wanted, 0.0),
-        };
+        // A row's microseconds are whole.
+        let (wanted, tolerance) = if attribute.ends_with("_us") { (wanted * 1e6, 100.0) } else { (wanted, 0.0) };
         let text = format!("{attribute} is {found}, {metric} {wanted}");
         let found: f64 = found.to_string().parse().unwrap();
         if wanted == 0.0 || (found - wanted).abs() > tolerance {
