@@ -137,12 +137,17 @@ impl Connection {
             // The first bytes of TLS, of HTTP and of others would be the length of a large answer.
             Ok(None) => return Err(self.wrong(&format!("{Malformed}{}", self.hint()))),
             Err(error) => {
+                // With TLS 1.3 the agent's certificate is judged after the handshake.
+                let hint = match hints::of_tls(&error) {
+                    "" => self.hint(),
+                    of_tls => of_tls,
+                };
                 let text = match error.kind() {
                     io::ErrorKind::UnexpectedEof => "it has ended the connection".to_owned(),
                     _ => error.to_string(),
                 };
                 let Broker { host, port } = &self.broker;
-                return Err(Fault::connection(format!("no answer from {host}:{port}: {text}{}", self.hint())));
+                return Err(Fault::connection(format!("no answer from {host}:{port}: {text}{hint}")));
             }
         };
         if Reader(&answer).i32() != Ok(self.calls) {

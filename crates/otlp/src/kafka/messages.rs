@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use thiserror::Error;
 use webb_flow::hash::RandomState;
 
 use super::wire::{Malformed, Reader, put_bytes, put_i32, put_string};
@@ -18,6 +19,16 @@ pub(super) const PRODUCE: Call = Call { key: 0, version: 7 };
 pub(super) const METADATA: Call = Call { key: 3, version: 4 };
 pub(super) const SASL_HANDSHAKE: Call = Call { key: 17, version: 1 };
 pub(super) const SASL_AUTHENTICATE: Call = Call { key: 36, version: 1 };
+
+/// Error of an answer that is none to what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum Unusable {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A record is delivered only where the answer names its own topic and partition.
+    #[error("the answer is about another topic or partition than the request")]
+    Misdirected,
+}
 
 /// Asks for the partitions of a topic, which the cluster may make if it is not there.
 pub(super) fn metadata(topic: &str) -> Vec<u8> {
@@ -45,8 +56,8 @@ pub(super) struct Topic {
     pub(super) leaders: Vec<Option<Arc<Broker>>>,
 }
 
-/// Reads what [`metadata`] asks for.
-pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
+/// Reads what [`metadata`] asks for about a topic.
+pub(super) fn read_metadata(answer: &[u8], asked: &str) -> Result<Topic, Unusable> {
     let mut reader = Reader(answer);
     let _throttled = reader.i32()?;
     let brokers = reader.array(|reader| {
@@ -63,7 +74,7 @@ pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
     let brokers: HashMap<i32, Arc<Broker>, RandomState> = brokers.into_iter().collect();
     let (_cluster, _controller) = (reader.string()?, reader.i32()?);
     let topics = reader.array(|reader| {
-        let (error, _name, _internal) = (reader.i16()?, reader.string()?, reader.bool()?);
+        let (error, name, _internal) = (reader.i16()?, reader.string()?, reader.bool()?);
         let mut leaders = reader.array(|reader| {
             let (_error, partition, leader) = (reader.i16()?, reader.i32()?, reader.i32()?);
             let _replicas = reader.array(Reader::i32)?;
@@ -75,9 +86,10 @@ pub(super) fn read_metadata(answer: &[u8]) -> Result<Topic, Malformed> {
         if leaders.iter().zip(0..).any(|((partition, _), place)| *partition != place) {
             return Err(Malformed);
         }
-        Ok(Topic { error, leaders: leaders.into_iter().map(|(_, leader)| leader).collect() })
+        Ok((name, Topic { error, leaders: leaders.into_iter().map(|(_, leader)| leader).collect() }))
     })?;
-    <[Topic; 1]>::try_from(topics).map(|[topic]| topic).map_err(|_| Malformed)
+    let [(name, topic)] = <[(&str, Topic); 1]>::try_from(topics).map_err(|_| Malformed)?;
+    if name == asked { Ok(topic) } else { Err(Unusable::Misdirected) }
 }
 
 /// Hands a batch to all replicas of a partition.
@@ -96,25 +108,22 @@ pub(super) fn produce(topic: &str, partition: i32, batch: &[u8], timeout_ms: i32
 }
 
 /// Reads the answer to [`produce`]: a code of an error, zero for none, and a time in milliseconds
-/// for which the broker asks to send nothing.
-pub(super) fn read_produce(answer: &[u8]) -> Result<(i16, i32), Malformed> {
+/// for which the broker asks to send nothing. `asked`: the topic and the partition of the batch.
+pub(super) fn read_produce(answer: &[u8], asked: (&str, i32)) -> Result<(i16, i32), Unusable> {
     let mut reader = Reader(answer);
     let topics = reader.array(|reader| {
-        let _name = reader.string()?;
-        reader.array(|reader| {
-            let (_partition, error) = (reader.i32()?, reader.i16()?);
+        let name = reader.string()?;
+        let partitions = reader.array(|reader| {
+            let (partition, error) = (reader.i32()?, reader.i16()?);
             let (_offset, _appended, _start) = (reader.i64()?, reader.i64()?, reader.i64()?);
-            Ok(error)
-        })
+            Ok((partition, error))
+        })?;
+        Ok((name, partitions))
     })?;
     let throttled = reader.i32()?;
-    match topics.as_slice() {
-        [partitions] => match partitions.as_slice() {
-            [error] => Ok((*error, throttled)),
-            _ => Err(Malformed),
-        },
-        _ => Err(Malformed),
-    }
+    let [(name, partitions)] = topics.as_slice() else { return Err(Malformed.into()) };
+    let [(partition, error)] = partitions.as_slice() else { return Err(Malformed.into()) };
+    if (*name, *partition) == asked { Ok((*error, throttled)) } else { Err(Unusable::Misdirected) }
 }
 
 /// Asks for a mechanism of SASL.
@@ -160,6 +169,8 @@ mod tests {
 
     use super::*;
 
+    const TOPIC: &str = "webb.flows";
+
     /// An answer about a topic: a broker with this host, and partitions with their leaders.
     fn answer(host: &str, partitions: impl ExactSizeIterator<Item = (i32, i32)>) -> Vec<u8> {
         let mut answer = vec![0; 4];
@@ -171,7 +182,7 @@ mod tests {
         put_i32(&mut answer, 7);
         put_i32(&mut answer, 1);
         answer.extend_from_slice(&[0, 0]);
-        put_string(&mut answer, "webb.flows");
+        put_string(&mut answer, TOPIC);
         answer.push(0);
         put_i32(&mut answer, i32::try_from(partitions.len()).unwrap());
         for (partition, leader) in partitions {
@@ -188,9 +199,9 @@ mod tests {
     fn leaders_are_those_of_partitions() {
         let answer = answer("kafka-0", [(1, 7), (0, -1)].into_iter());
         let broker = Arc::new(Broker { host: "kafka-0".to_owned(), port: 9092 });
-        assert_eq!(read_metadata(&answer), Ok(Topic { error: 0, leaders: vec![None, Some(broker)] }));
+        assert_eq!(read_metadata(&answer, TOPIC), Ok(Topic { error: 0, leaders: vec![None, Some(broker)] }));
         for length in 0..answer.len() {
-            assert_eq!(read_metadata(&answer[..length]), Err(Malformed), "{length}");
+            assert_eq!(read_metadata(&answer[..length], TOPIC), Err(Malformed.into()), "{length}");
         }
     }
 
@@ -199,22 +210,48 @@ mod tests {
     #[test]
     fn answers_that_lie_are_refused() {
         for partitions in [[(0, 7), (2, 7)], [(1, 7), (1, 7)], [(-1, 7), (0, 7)]] {
-            assert_eq!(read_metadata(&answer("a", partitions.into_iter())), Err(Malformed), "{partitions:?}");
+            assert_eq!(read_metadata(&answer("a", partitions.into_iter()), TOPIC), Err(Malformed.into()), "{partitions:?}");
         }
         for host in ["x".repeat(256), "a\nb".to_owned(), "\u{202e}a".to_owned(), "a b".to_owned(), String::new()] {
-            assert_eq!(read_metadata(&answer(&host, std::iter::once((0, 7)))), Err(Malformed));
+            assert_eq!(read_metadata(&answer(&host, std::iter::once((0, 7))), TOPIC), Err(Malformed.into()));
         }
-        let many = read_metadata(&answer("a", (0..100_000).map(|number| (number, 7)))).unwrap();
+        let many = read_metadata(&answer("a", (0..100_000).map(|number| (number, 7))), TOPIC).unwrap();
         let [first, .., last] = &many.leaders[..] else { panic!() };
         assert!(Arc::ptr_eq(first.as_ref().unwrap(), last.as_ref().unwrap()));
+    }
+
+    /// An answer about another topic or partition, or about two, says nothing about what was asked.
+    #[test]
+    fn answers_about_others_are_refused() {
+        let other = read_metadata(&answer("a", std::iter::once((0, 7))), "webb.rollups");
+        assert_eq!(other, Err(Unusable::Misdirected));
+        let produced = |partitions: &[i32]| {
+            let mut answer = Vec::new();
+            put_i32(&mut answer, 1);
+            put_string(&mut answer, TOPIC);
+            put_i32(&mut answer, i32::try_from(partitions.len()).unwrap());
+            for partition in partitions {
+                put_i32(&mut answer, *partition);
+                answer.extend_from_slice(&[0; 2 + 24]);
+            }
+            put_i32(&mut answer, 5);
+            answer
+        };
+        assert_eq!(read_produce(&produced(&[2]), (TOPIC, 2)), Ok((0, 5)));
+        for asked in [(TOPIC, 1), ("webb.rollups", 2), ("", 2)] {
+            assert_eq!(read_produce(&produced(&[2]), asked), Err(Unusable::Misdirected), "{asked:?}");
+        }
+        for partitions in [&[][..], &[2, 2]] {
+            assert_eq!(read_produce(&produced(partitions), (TOPIC, 2)), Err(Malformed.into()), "{partitions:?}");
+        }
     }
 
     proptest! {
         /// Any bytes are an answer or an error.
         #[test]
         fn any_answer_is_survived(bytes: Vec<u8>) {
-            let _any = read_metadata(&bytes);
-            let _any = read_produce(&bytes);
+            let _any = read_metadata(&bytes, TOPIC);
+            let _any = read_produce(&bytes, (TOPIC, 0));
             let _any = read_sasl_handshake(&bytes);
             let _any = read_sasl_authenticate(&bytes);
         }

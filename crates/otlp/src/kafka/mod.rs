@@ -46,7 +46,7 @@ use cluster::Kafka;
 use connection::{Connection, Refusal};
 use errors::LEADER_NOT_AVAILABLE;
 use login::Login;
-use messages::{Broker, METADATA, PRODUCE, Topic, metadata, produce, read_metadata, read_produce};
+use messages::{Broker, METADATA, PRODUCE, Topic, Unusable, metadata, produce, read_metadata, read_produce};
 
 /// Time after which a topic is asked for again: it may have more partitions.
 const TOPIC_AGE: Duration = Duration::from_mins(5);
@@ -202,19 +202,19 @@ impl<'a> KafkaClient<'a> {
         let topic = self.topic(&mut state, request.stream).await?;
         // What has no key is kept together too.
         let hashed = if messages.key.is_empty() { &messages.instance } else { &messages.key };
-        let number = partition(hashed, topic.leaders.len());
-        let Some(Some(leader)) = topic.leaders.get(number) else {
+        let place = partition(hashed, topic.leaders.len());
+        let number = i32::try_from(place).unwrap_or(i32::MAX);
+        let name = self.kafka.topic(request.stream);
+        let Some(Some(leader)) = topic.leaders.get(place) else {
             state.topics.remove(&request.stream);
-            let name = self.kafka.topic(request.stream);
             let says = format!("partition {number} of {name}");
             return Ok(errors::answer(LEADER_NOT_AVAILABLE, &says));
         };
         // The rest is for the answer's way.
         let patience = deadline.saturating_duration_since(Instant::now()) / 4 * 3;
         let body = self.body(request, messages, number, patience)?;
-        let outcome = self.call(&mut state, leader, PRODUCE, &body).await;
-        let read = outcome.and_then(|answer| read_produce(&answer).map_err(Refusal::from));
-        let (error, throttled) = match read {
+        let read = |answer: &[u8]| read_produce(answer, (name, number));
+        let (error, throttled) = match self.call(&mut state, leader, PRODUCE, &body, read).await {
             Ok(read) => read,
             Err(refusal) => {
                 // The partition may have another leader by now, which another broker may know.
@@ -229,7 +229,6 @@ impl<'a> KafkaClient<'a> {
         let pause = Duration::from_millis(u64::try_from(throttled).unwrap_or(0)).min(MAX_PAUSE);
         state.not_before = (!pause.is_zero()).then(|| Instant::now() + pause);
         let Broker { host, port } = &**leader;
-        let name = self.kafka.topic(request.stream);
         let says = if error == 0 { String::new() } else { format!("topic {name} at {host}:{port}") };
         Ok(errors::throttled(errors::answer(error, &says), throttled))
     }
@@ -238,7 +237,7 @@ impl<'a> KafkaClient<'a> {
         &self,
         request: &Request,
         messages: &Messages<'_>,
-        number: usize,
+        number: i32,
         patience: Duration,
     ) -> Result<Vec<u8>, Fault> {
         let headers = [("webb-instance", &messages.instance[..]), ("webb-mapping", &messages.mapping[..])];
@@ -250,7 +249,6 @@ impl<'a> KafkaClient<'a> {
             .or_else(|_| compressed(Encoding::None))
             .map_err(|error| Fault::protocol(format!("a batch cannot be made: {error}")))?;
         let timeout_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
         Ok(produce(self.kafka.topic(request.stream), number, &batch, timeout_ms))
     }
 
@@ -268,23 +266,22 @@ impl<'a> KafkaClient<'a> {
         let mut faults = Vec::new();
         for _ in 0..count {
             let Some(broker) = self.kafka.brokers.get(state.first % count) else { break };
-            let attempt = timeout(limit, self.call(state, broker, METADATA, &body)).await;
+            let read = |answer: &[u8]| read_metadata(answer, name);
+            let attempt = timeout(limit, self.call(state, broker, METADATA, &body, read)).await;
             let Broker { host, port } = broker;
-            let read = if let Ok(answer) = attempt {
-                answer.map(|answer| read_metadata(&answer))
-            } else {
+            let read = attempt.unwrap_or_else(|_| {
                 let text = format!("{host}:{port} does not answer within {} ms", limit.as_millis());
                 Err(Fault { code: "timeout", text }.into())
-            };
+            });
             match read {
-                Ok(Ok(topic)) if topic.error == 0 && !topic.leaders.is_empty() => {
+                Ok(topic) if topic.error == 0 && !topic.leaders.is_empty() => {
                     let topic = Arc::new(topic);
                     state.topics.insert(stream, (Instant::now(), Arc::clone(&topic)));
                     state.keep(broker);
                     return Ok(topic);
                 }
                 // The next attempt asks another broker: this one may be cut off from the others.
-                Ok(Ok(Topic { error, .. })) => {
+                Ok(Topic { error, .. }) => {
                     state.first = (state.first + 1) % count;
                     let error = if error == 0 { LEADER_NOT_AVAILABLE } else { error };
                     return Err(Refusal::Answer(errors::answer(error, &format!("topic {name} at {host}:{port}"))));
@@ -293,7 +290,6 @@ impl<'a> KafkaClient<'a> {
                     state.first = (state.first + 1) % count;
                     return Err(Refusal::Answer(answer));
                 }
-                Ok(Err(malformed)) => faults.push(Fault::protocol(format!("{host}:{port}: {malformed}"))),
                 Err(Refusal::Fault(fault)) => faults.push(fault),
             }
             state.first = (state.first + 1) % count;
@@ -303,27 +299,34 @@ impl<'a> KafkaClient<'a> {
         Err(Fault { code, text }.into())
     }
 
-    /// Makes a call to a broker. A connection that was idle may have been ended by the broker: then
-    /// there is a second attempt on a new one.
-    async fn call(
+    /// Makes a call to a broker, and reads the answer. A connection that was idle may have been ended
+    /// by the broker: then there is a second attempt on a new one. A connection whose answer cannot
+    /// be used is closed.
+    async fn call<T>(
         &self,
         state: &mut State,
         broker: &Broker,
         call: messages::Call,
         body: &[u8],
-    ) -> Result<Vec<u8>, Refusal> {
+        read: impl Fn(&[u8]) -> Result<T, Unusable>,
+    ) -> Result<T, Refusal> {
         // What is not put back, is closed.
         let idle = state.connections.remove(broker).filter(Connection::is_fresh);
-        if let Some(mut connection) = idle
-            && let Ok(answer) = connection.call(call, body).await
-        {
-            state.connections.insert(broker.clone(), connection);
-            return Ok(answer);
-        }
-        let mut connection = Connection::open(self.kafka, broker, &self.tls, self.login.as_ref()).await?;
-        let answer = connection.call(call, body).await?;
+        let answered = match idle {
+            Some(mut connection) => connection.call(call, body).await.ok().map(|answer| (connection, answer)),
+            None => None,
+        };
+        let (connection, answer) = if let Some(answered) = answered {
+            answered
+        } else {
+            let mut connection = Connection::open(self.kafka, broker, &self.tls, self.login.as_ref()).await?;
+            let answer = connection.call(call, body).await?;
+            (connection, answer)
+        };
+        let Broker { host, port } = broker;
+        let read = read(&answer).map_err(|error| Fault::protocol(format!("{host}:{port}: {error}")))?;
         state.connections.insert(broker.clone(), connection);
-        Ok(answer)
+        Ok(read)
     }
 }
 
@@ -360,8 +363,8 @@ fn text<'a>(resource: &'a [u8], key: &[u8]) -> &'a [u8] {
 
 /// Reads any bytes as each answer of a broker.
 pub(crate) fn fuzz_answer(bytes: &[u8]) {
-    let _any = read_metadata(bytes);
-    let _any = read_produce(bytes);
+    let _any = read_metadata(bytes, "webb.flows");
+    let _any = read_produce(bytes, ("webb.flows", 0));
     let _any = messages::read_sasl_handshake(bytes);
     let _any = messages::read_sasl_authenticate(bytes);
 }

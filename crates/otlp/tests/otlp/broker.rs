@@ -26,6 +26,14 @@ pub(crate) struct Message {
     pub(crate) headers: Vec<(String, String)>,
 }
 
+/// An answer that is about something else than its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    MetadataTopic,
+    ProduceTopic,
+    ProducePartition,
+}
+
 /// What a broker does.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
@@ -37,6 +45,8 @@ pub(crate) struct Rules {
     pub(crate) produce_errors: VecDeque<i16>,
     /// Batches that get no answer, but the end of the connection.
     pub(crate) hang_ups: usize,
+    /// The next answer of its call; a batch that it answers is not taken.
+    pub(crate) lie: Option<Lie>,
     /// Takes no batch with more bytes.
     pub(crate) max_bytes: Option<usize>,
     /// Partitions of a topic.
@@ -49,6 +59,16 @@ pub(crate) struct Rules {
     pub(crate) logins: usize,
     stopped: bool,
 }
+
+impl Rules {
+    /// True once if this lie is the next.
+    fn lies(&mut self, lie: Lie) -> bool {
+        self.lie.take_if(|next| *next == lie).is_some()
+    }
+}
+
+/// A topic that nothing asks for.
+const OTHER_TOPIC: &str = "other.topic";
 
 /// A cluster of one broker.
 pub(crate) struct Broker {
@@ -216,7 +236,7 @@ fn metadata(input: &mut Input<'_>, rules: &mut Rules, port: u16) -> Vec<u8> {
     string(&mut out, "cluster");
     numbers(&mut out, &[7, 1]);
     out.extend(error.to_be_bytes());
-    string(&mut out, topic);
+    string(&mut out, if rules.lies(Lie::MetadataTopic) { OTHER_TOPIC } else { topic });
     out.push(0);
     let partitions = if error == 0 { rules.partitions } else { 0 };
     numbers(&mut out, &[partitions]);
@@ -234,7 +254,15 @@ fn produce(input: &mut Input<'_>, rules: &mut Rules) -> Option<Vec<u8>> {
     assert_eq!((topics, partitions, usize::try_from(length).unwrap()), (1, 1, input.0.len()));
     let too_large = rules.max_bytes.is_some_and(|most| input.0.len() > most);
     let error = if too_large { 10 } else { rules.produce_errors.pop_front().unwrap_or(0) };
-    if error == 0 {
+    let (mut of_topic, mut of_partition, mut is_lie) = (topic, partition, true);
+    if rules.lies(Lie::ProduceTopic) {
+        of_topic = OTHER_TOPIC;
+    } else if rules.lies(Lie::ProducePartition) {
+        of_partition += 1;
+    } else {
+        is_lie = false;
+    }
+    if error == 0 && !is_lie {
         take(input, topic, partition, rules);
     }
     if rules.hang_ups > 0 {
@@ -243,8 +271,8 @@ fn produce(input: &mut Input<'_>, rules: &mut Rules) -> Option<Vec<u8>> {
     }
     let mut out = Vec::new();
     numbers(&mut out, &[1]);
-    string(&mut out, topic);
-    numbers(&mut out, &[1, partition]);
+    string(&mut out, of_topic);
+    numbers(&mut out, &[1, of_partition]);
     out.extend(error.to_be_bytes());
     out.extend([0; 24]);
     numbers(&mut out, &[0]);

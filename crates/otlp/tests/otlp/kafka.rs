@@ -10,7 +10,7 @@ use webb_otlp::{
     Encoding, Loss, Mechanism, MessageForm, Output, OutputConfig, RetryConfig, SaslConfig, Stream, TlsConfig,
 };
 
-use crate::broker::{Broker, Message, silent};
+use crate::broker::{Broker, Lie, Message, silent};
 use crate::common::{Running, output, request, sized, sorted, spool, wait_for};
 use crate::files::Authority;
 use crate::receiver;
@@ -125,6 +125,29 @@ fn errors_are_waited_out_or_final() {
     assert!(problems.contains(&format!("TOPIC_AUTHORIZATION_FAILED: {at}; allow the user to Write")), "{problems}");
     let codes = running.output.figures().requests();
     assert!(codes.contains(&("KAFKA_4711".to_owned(), 1)), "{codes:?}");
+}
+
+/// An answer about another topic or partition says nothing of the request: its connection is closed,
+/// it is counted as a failure, and the records are sent again.
+#[test]
+fn answers_about_others_deliver_nothing() {
+    let broker = Broker::start(0);
+    let running = Running::start(output(config(&[broker.port])));
+    // The first request asks for the topic.
+    for (number, lie) in (0..).zip([Lie::MetadataTopic, Lie::ProduceTopic, Lie::ProducePartition]) {
+        broker.rules().lie = Some(lie);
+        running.offer([request(Stream::Flows, Encoding::Zstd, number * 10..number * 10 + 10)]);
+        let lies = u64::try_from(number).unwrap() + 1;
+        let ledger = running.settled();
+        assert_eq!((ledger.delivered, broker.rules().lie), (lies * 10, None), "{lie:?}");
+        assert_eq!(all_numbers(&broker), (0..number * 10 + 10).collect::<Vec<_>>(), "{lie:?}");
+        let requests = running.output.figures().requests();
+        assert_eq!(requests, [("OK".to_owned(), lies), ("protocol".to_owned(), lies)], "{lie:?}");
+        assert_eq!(broker.rules().connections.len() as u64, lies + 1, "{lie:?}");
+    }
+    let problems = running.owner.problems.lock().unwrap().join("\n");
+    let text = format!("127.0.0.1:{}: the answer is about another topic or partition", broker.port);
+    assert!(problems.contains(&text), "{problems}");
 }
 
 /// A request that is too large for the broker, or for Kafka, is halved; a record that is too large
@@ -322,6 +345,62 @@ fn brokers_are_reached_by_tls() {
     running.offer([request(Stream::Rollups, Encoding::Zstd, 0..10)]);
     assert_eq!(running.settled().delivered, 10);
     assert_eq!((all_numbers(&broker), broker.rules().logins), ((0..10).collect(), 1));
+}
+
+/// A broker that asks for a certificate takes the one of the files. Without one, and with one of
+/// another authority, the files are named; once they hold the right one, what waited is delivered.
+/// Renewed files end open connections.
+#[test]
+fn certificates_of_the_agent_are_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, new) = (Authority::new(), Authority::new());
+    let path = |name: &str| directory.path().join(name);
+    let write = |authority: &Authority| {
+        let (certificate, key) = authority.issue("webb");
+        fs::write(path("tls.crt"), certificate).unwrap();
+        fs::write(path("tls.key"), key).unwrap();
+    };
+    fs::write(path("ca.crt"), format!("{}{}", old.certificate, new.certificate)).unwrap();
+    let mutual = |authority: &Authority| Some(authority.server("127.0.0.1", true, true));
+    let port = lasting_port();
+    let broker = Broker::start_with(port, mutual(&old));
+    let with = |tls: TlsConfig| {
+        let mut config = OutputConfig { tls, ..config(&[port]) };
+        if let Some(kafka) = &mut config.kafka {
+            kafka.tls = true;
+        }
+        Running::start(output(config))
+    };
+    let offer = |running: &Running, first| running.offer([request(Stream::Flows, Encoding::Zstd, first..first + 10)]);
+    let remedy = "see to `tls.cert_file` and `tls.key_file`";
+    let authorities = TlsConfig { ca_file: Some(path("ca.crt")), ..TlsConfig::default() };
+    let without = with(authorities.clone());
+    offer(&without, 1000);
+    without.has_problem(remedy);
+
+    write(&old);
+    let running =
+        with(TlsConfig { cert_file: Some(path("tls.crt")), key_file: Some(path("tls.key")), ..authorities });
+    offer(&running, 0);
+    assert_eq!(running.settled().delivered, 10);
+    drop(broker);
+    let broker = Broker::start_with(port, mutual(&new));
+    offer(&running, 10);
+    running.has_problem(remedy);
+    assert_eq!((without.ledger().delivered, all_numbers(&broker)), (0, Vec::new()));
+    drop(without);
+    write(&new);
+    assert_eq!(running.settled().delivered, 20);
+    assert_eq!(all_numbers(&broker), (10..20).collect::<Vec<_>>());
+
+    let before = broker.rules().connections.len();
+    write(&new);
+    wait_for("another connection", || {
+        offer(&running, 20);
+        running.settled();
+        let now = broker.rules().connections.len();
+        if now > before { Ok(()) } else { Err(format!("{now} connections")) }
+    });
 }
 
 /// A port of another protocol is named in the error.
