@@ -66,6 +66,8 @@ fn of_alert(alert: AlertDescription) -> &'static str {
         | AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
         | AlertDescription::CertificateExpired
+        // Where another authority of the same name has signed it.
+        | AlertDescription::DecryptError
         | AlertDescription::UnknownCA => OTHER_CERTIFICATE,
         AlertDescription::NoApplicationProtocol => "; the port speaks another protocol: see to `protocol`",
         _ => "",
@@ -76,7 +78,7 @@ fn of_alert(alert: AlertDescription) -> &'static str {
 /// `has_answered`: the receiver has answered before.
 pub(crate) fn of_exchange(protocol: Protocol, error: &hyper::Error, text: &str, has_answered: bool) -> &'static str {
     // With TLS 1.3 a certificate is judged after the handshake; of HTTP/2 only the text is left.
-    if ["Certificate", "BadCertificate", "UnknownCA"]
+    if ["Certificate", "BadCertificate", "DecryptError", "UnknownCA"]
         .iter()
         .any(|alert| text.contains(&format!("fatal alert: {alert}")))
     {

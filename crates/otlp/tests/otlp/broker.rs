@@ -73,6 +73,7 @@ const OTHER_TOPIC: &str = "other.topic";
 /// A cluster of one broker.
 pub(crate) struct Broker {
     pub(crate) port: u16,
+    listener: TcpListener,
     rules: Arc<Mutex<Rules>>,
 }
 
@@ -84,14 +85,18 @@ impl Broker {
 
     /// The same, with TLS.
     pub(crate) fn start_with(port: u16, tls: Option<rustls::ServerConfig>) -> Self {
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap(), tls)
+    }
+
+    /// The same at a listener, whose address must be that of loopback.
+    pub(crate) fn on(listener: TcpListener, tls: Option<rustls::ServerConfig>) -> Self {
         let tls = tls.map(Arc::new);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let rules = Arc::new(Mutex::new(Rules { partitions: 3, ..Rules::default() }));
-        let of_thread = Arc::clone(&rules);
+        let (of_thread, accepting) = (Arc::clone(&rules), listener.try_clone().unwrap());
         spawn(move || {
-            for stream in listener.incoming() {
-                let (Ok(stream), rules) = (stream, Arc::clone(&of_thread)) else { continue };
+            for stream in accepting.incoming().map_while(Result::ok) {
+                let rules = Arc::clone(&of_thread);
                 let mut held = rules.lock().unwrap();
                 if held.stopped {
                     break;
@@ -111,7 +116,7 @@ impl Broker {
                 });
             }
         });
-        Self { port, rules }
+        Self { port, listener, rules }
     }
 
     pub(crate) fn rules(&self) -> MutexGuard<'_, Rules> {
@@ -120,7 +125,7 @@ impl Broker {
 }
 
 impl Drop for Broker {
-    /// Ends all connections, and the listener.
+    /// Ends all connections, and the listener: its port is free at once.
     fn drop(&mut self) {
         let mut rules = self.rules.lock().unwrap();
         rules.stopped = true;
@@ -128,7 +133,8 @@ impl Drop for Broker {
             let _may_have_ended = connection.shutdown(Shutdown::Both);
         }
         drop(rules);
-        let _wakes_the_listener = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        // Accepting ends with an error.
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).unwrap();
     }
 }
 

@@ -1,10 +1,11 @@
 """A cluster of Kafka by librdkafka's mock brokers, and librdkafka's consumer of it.
 
 The first argument is the number of brokers, the others are topics. Prints the brokers' addresses in one line, then each
-message as a line of JSON: topic, partition, key, headers, value and, where that is a request of OTLP logs, the numbers of
-its records. Checksums are checked.
+message as a line of JSON: topic, partition, key, headers, and its value: as a request of OTLP logs, in base64 and with the
+numbers of its records, or else as JSON. Checksums are checked.
 """
 
+import base64
 import json
 import os
 import sys
@@ -34,12 +35,13 @@ while os.getppid() != 1:
     line = {
         "topic": message.topic(),
         "partition": message.partition(),
-        "key": message.key().decode(),
-        "headers": {name: value.decode() for name, value in message.headers()},
+        "key": (message.key() or b"").decode(),
+        "headers": {name: value.decode() for name, value in message.headers() or []},
     }
     try:
         request = ExportLogsServiceRequest.FromString(message.value())
         records = [record for logs in request.resource_logs for scope in logs.scope_logs for record in scope.log_records]
+        line["request"] = base64.b64encode(message.value()).decode()
         line["numbers"] = [attribute.value.int_value for record in records for attribute in record.attributes if attribute.key == "number"]
     except DecodeError:
         line["value"] = json.loads(message.value())

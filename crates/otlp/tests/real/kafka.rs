@@ -5,12 +5,19 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
+use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use webb_otlp::{Encoding, MessageForm, OutputConfig, Stream};
+use webb_otlp::{
+    Attributes, Encoding, Head, MessageForm, OutputConfig, Protocol, Record, Request, RequestBuilder, Severity, Stream,
+};
 
 use crate::common::{Running, output, quick, request, sorted, spool};
-use crate::{Process, python};
+use crate::{Process, config, python, receiver, rotel};
 
 /// A cluster, with the lines of its consumer.
 struct Cluster {
@@ -148,4 +155,88 @@ fn brokers_that_stand_still_lose_nothing() {
         found.dedup();
     }
     assert_eq!(found, (0..2000).collect::<Vec<_>>());
+}
+
+/// A request with records that have a value of each type, a body, and a trace.
+fn full(encoding: Encoding, numbers: std::ops::Range<i64>) -> Request {
+    let mut resource = Attributes::new();
+    resource.string("k8s.node.name", "node-1");
+    let mut builder = RequestBuilder::new(Stream::Rollups, &resource, "webb.test", "1");
+    let mut record = Record::new();
+    for number in numbers {
+        let time_ns = 1_790_000_000_000_000_000 + number.cast_unsigned();
+        let attributes = record.begin(&Head {
+            time_ns,
+            observed_ns: time_ns + 1,
+            severity: Severity::Warn,
+            event_name: "webb.rollup",
+            trace_id: Some([0xab; 16]),
+            body: "a body: ü\n",
+        });
+        attributes.int("number", number);
+        attributes.int("negative", i64::MIN);
+        attributes.string("text", "日本, \0 and \"");
+        attributes.string("empty", "");
+        attributes.bool("yes", true);
+        attributes.bool("no", false);
+        attributes.double("double", 0.1);
+        attributes.strings("texts", ["a", "", "b"].into_iter());
+        attributes.ints("numbers", [0, -1, i64::MAX].into_iter());
+        builder.push(record.finish());
+    }
+    builder.take(encoding).unwrap().unwrap()
+}
+
+/// The records of requests in the order of their numbers, each with its resource and scope.
+fn records(requests: impl Iterator<Item = Vec<u8>>) -> Vec<ResourceLogs> {
+    let mut records = Vec::new();
+    for logs in requests.flat_map(|bytes| ExportLogsServiceRequest::decode(&bytes[..]).unwrap().resource_logs) {
+        for mut scope in logs.scope_logs {
+            for record in std::mem::take(&mut scope.log_records) {
+                let scope_logs = vec![ScopeLogs { log_records: vec![record], ..scope.clone() }];
+                records.push(ResourceLogs { resource: logs.resource.clone(), scope_logs, ..ResourceLogs::default() });
+            }
+        }
+    }
+    records.sort_by_key(|logs| receiver::number(&logs.scope_logs[0].log_records[0]));
+    records
+}
+
+/// What rotel hands on from OTLP to Kafka decodes equal to what was sent: every record once, with
+/// its resource and scope, whatever the protocol and the encoding.
+#[test]
+fn rotel_hands_on_to_kafka() {
+    let mut cluster = Cluster::start(1);
+    let brokers = cluster.brokers.join(",");
+    // A batch of more than 1 MB is lost by rotel's exporter.
+    let (_process, grpc, http) = rotel(&[
+        "kafka",
+        "--kafka-exporter-brokers",
+        &brokers,
+        "--kafka-exporter-logs-topic",
+        "webb.rollups",
+        "--kafka-exporter-acks",
+        "all",
+        "--batch-max-size",
+        "500",
+    ]);
+    let mut first = 0;
+    for (port, protocol, encoding) in
+        [(grpc, Protocol::Grpc, Encoding::Gzip), (http, Protocol::HttpProtobuf, Encoding::Zstd)]
+    {
+        let (protocol, compression) = (Some(protocol), Some(encoding));
+        let running = Running::start(output(OutputConfig { protocol, compression, ..config(port) }));
+        running.offer((0..10).map(|part| full(encoding, first + part * 200..first + part * 200 + 200)));
+        let ledger = running.settled();
+        assert_eq!(ledger.delivered, 2000, "{ledger:?}, {:?}", running.owner.problems);
+        first += 2000;
+    }
+    let messages = cluster.read(4000);
+    let bytes = |message: &Value| STANDARD.decode(message["request"].as_str().unwrap()).unwrap();
+    let (found, sent) = (records(messages.iter().map(bytes)), [full(Encoding::None, 0..first).body.to_vec()]);
+    let sent = records(sent.into_iter());
+    assert_eq!(found.len(), sent.len());
+    for (found, sent) in found.iter().zip(&sent) {
+        assert_eq!(found, sent);
+    }
 }

@@ -70,7 +70,7 @@ fn numbers(lines: BufReader<ChildStdout>, count: usize) -> Vec<i64> {
     sorted(found)
 }
 
-fn config(port: u16) -> OutputConfig {
+pub(crate) fn config(port: u16) -> OutputConfig {
     OutputConfig { endpoint: Some(format!("http://127.0.0.1:{port}")), ..quick() }
 }
 
@@ -109,15 +109,16 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// A rotel with receivers of both protocols, which hands on to an endpoint.
-fn rotel(to: &str) -> (Process, u16, u16) {
+/// A rotel with receivers of both protocols, which hands on by an exporter with these options.
+pub(crate) fn rotel(exporter: &[&str]) -> (Process, u16, u16) {
     let place = python().join("lib").read_dir().unwrap().next().unwrap().unwrap().path();
     let (grpc, http) = (free_port(), free_port());
     let child = Command::new(place.join("site-packages/rotel/rotel-agent"))
         .arg("start")
         .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])
         .args(["--otlp-http-endpoint", &format!("127.0.0.1:{http}")])
-        .args(["--exporter", "otlp", "--otlp-exporter-protocol", "grpc", "--otlp-exporter-endpoint", to])
+        .arg("--exporter")
+        .args(exporter)
         .args(["--batch-timeout", "100ms"])
         .stdout(Stdio::null())
         .spawn()
@@ -136,7 +137,7 @@ fn rotel(to: &str) -> (Process, u16, u16) {
 #[test]
 fn rotel_hands_on_all_records() {
     let behind = Receiver::grpc();
-    let (_process, grpc, http) = rotel(&behind.url());
+    let (_process, grpc, http) = rotel(&["otlp", "--otlp-exporter-protocol", "grpc", "--otlp-exporter-endpoint", &behind.url()]);
     let wanted: i64 = std::env::var("WEBB_OTLP_RECORDS").map_or(60_000, |records| records.parse().unwrap());
     // Of each protocol and encoding.
     let parts = (wanted / 6).div_euclid(1000).max(1);
