@@ -208,7 +208,6 @@ fn records(requests: impl Iterator<Item = Vec<u8>>) -> Vec<ResourceLogs> {
 fn rotel_hands_on_to_kafka() {
     let mut cluster = Cluster::start(1);
     let brokers = cluster.brokers.join(",");
-    // A batch of more than 1 MB is lost by rotel's exporter.
     let (_process, grpc, http) = rotel(&[
         "kafka",
         "--kafka-exporter-brokers",
@@ -217,8 +216,6 @@ fn rotel_hands_on_to_kafka() {
         "webb.rollups",
         "--kafka-exporter-acks",
         "all",
-        "--batch-max-size",
-        "500",
     ]);
     let mut first = 0;
     for (port, protocol, encoding) in
