@@ -17,6 +17,10 @@ mod attempts;
 #[cfg(test)]
 mod behind_the_hook;
 #[cfg(test)]
+#[path = "../../crates/otlp/tests/otlp/broker.rs"]
+#[allow(dead_code, reason = "its login, its TLS and its errors are for other tests")]
+mod broker;
+#[cfg(test)]
 mod confinement;
 #[cfg(test)]
 mod connections;
@@ -46,6 +50,8 @@ mod handover;
 mod harness;
 #[cfg(test)]
 mod health;
+#[cfg(test)]
+mod kafka;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]

@@ -80,8 +80,14 @@ fn answer(mut stream: &TcpStream, rows: &Mutex<Vec<Row>>) -> Option<()> {
     reader.read_exact(&mut body).ok().filter(|()| length > 0)?;
     let mut plain = Vec::new();
     GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
-    let request = ExportLogsServiceRequest::decode(&plain[..]).unwrap();
-    for logs in request.resource_logs {
+    rows.lock().unwrap().extend(records(&plain));
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-type: application/x-protobuf\r\n\r\n").ok()
+}
+
+/// The records of a request, each with the attributes of its resource.
+pub(crate) fn records(request: &[u8]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for logs in ExportLogsServiceRequest::decode(request).unwrap().resource_logs {
         let resource = text(&logs.resource.unwrap().attributes);
         for record in logs.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
             let mut row = text(&record.attributes);
@@ -91,10 +97,10 @@ fn answer(mut stream: &TcpStream, rows: &Mutex<Vec<Row>>) -> Option<()> {
             if let Some(Value::StringValue(body)) = record.body.and_then(|body| body.value) {
                 row.insert("body".to_owned(), body);
             }
-            rows.lock().unwrap().push(row);
+            rows.push(row);
         }
     }
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\ncontent-type: application/x-protobuf\r\n\r\n").ok()
+    rows
 }
 
 fn text(attributes: &[KeyValue]) -> Row {
@@ -144,15 +150,15 @@ fn both(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
 }
 
 /// Waits until the rows have all that the metrics have, and returns both.
-fn settled(agent: &mut Agent, receiver: &Receiver) -> (Vec<Row>, Scrape) {
+pub(crate) fn settled(agent: &mut Agent, rows: impl Fn() -> Vec<Row>) -> (Vec<Row>, Scrape) {
     let scrape = agent.settles(|scrape| {
-        let rows = receiver.rows();
+        let rows = rows();
         let forwarded = [("webb.verdict", "FORWARDED")];
         let wanted = ["bytes", "packets"].map(|of| scrape.sum(&format!("webb_traffic_{of}_total"), &[]));
         let found = ["bytes", "packets"].map(|of| both(&rows, of, &forwarded));
         if wanted == found && wanted[0] > 0 { Ok(()) } else { Err(format!("{wanted:?} counted, {found:?} in rows")) }
     });
-    (receiver.rows(), scrape)
+    (rows(), scrape)
 }
 
 /// Over all rows the bytes and packets are those that the agent counted, denied ones too, and no
@@ -169,7 +175,7 @@ fn rows_sum_up_to_what_was_counted() {
     for _ in 0..denied {
         lab.try_run("xwing", "timeout 0.4 pod land --rounds 1 10.244.1.11:80");
     }
-    let (rows, scrape) = settled(&mut agent, &receiver);
+    let (rows, scrape) = settled(&mut agent, || receiver.rows());
 
     let empire = [("source.k8s.owner.name", "tiefighter"), ("destination.k8s.owner.name", "deathstar")];
     let with = |more: &[(&'static str, &'static str)]| [&empire[..], more].concat();
@@ -229,7 +235,7 @@ fn two_agents_send_each_byte_once() {
     lab.run("tiefighter", &format!("pod land --rounds {rounds} 10.96.23.45:80"));
     let mut rows = Vec::new();
     for (agent, receiver) in agents.iter_mut().zip(&receivers) {
-        rows.extend(settled(agent, receiver).0);
+        rows.extend(settled(agent, || receiver.rows()).0);
     }
     let empire = [("source.k8s.owner.name", "tiefighter"), ("destination.k8s.owner.name", "deathstar")];
     let with = |more: &[(&'static str, &'static str)]| [&empire[..], more].concat();

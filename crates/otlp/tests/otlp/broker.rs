@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,11 @@ use rustls::{ServerConnection, StreamOwned};
 /// A thread of a test.
 fn spawn(body: impl FnOnce() + Send + 'static) {
     std::thread::Builder::new().name("broker".to_owned()).spawn(body).unwrap();
+}
+
+/// What a test that has failed held is for no other thread to fail by.
+fn lock(rules: &Mutex<Rules>) -> MutexGuard<'_, Rules> {
+    rules.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A message that a broker has taken.
@@ -88,7 +93,7 @@ impl Broker {
         Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap(), tls)
     }
 
-    /// The same at a listener, whose address must be that of loopback.
+    /// The same at a listener of an address of loopback, in any namespace.
     pub(crate) fn on(listener: TcpListener, tls: Option<rustls::ServerConfig>) -> Self {
         let tls = tls.map(Arc::new);
         let port = listener.local_addr().unwrap().port();
@@ -97,7 +102,7 @@ impl Broker {
         spawn(move || {
             for stream in accepting.incoming().map_while(Result::ok) {
                 let rules = Arc::clone(&of_thread);
-                let mut held = rules.lock().unwrap();
+                let mut held = lock(&rules);
                 if held.stopped {
                     break;
                 }
@@ -120,14 +125,14 @@ impl Broker {
     }
 
     pub(crate) fn rules(&self) -> MutexGuard<'_, Rules> {
-        self.rules.lock().unwrap()
+        lock(&self.rules)
     }
 }
 
 impl Drop for Broker {
     /// Ends all connections, and the listener: its port is free at once.
     fn drop(&mut self) {
-        let mut rules = self.rules.lock().unwrap();
+        let mut rules = lock(&self.rules);
         rules.stopped = true;
         for connection in rules.connections.drain(..) {
             let _may_have_ended = connection.shutdown(Shutdown::Both);
@@ -191,7 +196,7 @@ fn numbers(out: &mut Vec<u8>, numbers: &[i32]) {
 }
 
 fn serve(mut stream: impl io::Read + io::Write, port: u16, rules: &Mutex<Rules>) {
-    let (mut is_known, mut scram) = (rules.lock().unwrap().login.is_none(), None);
+    let (mut is_known, mut scram) = (lock(rules).login.is_none(), None);
     loop {
         let mut length = [0; 4];
         if stream.read_exact(&mut length).is_err() {
@@ -208,7 +213,7 @@ fn serve(mut stream: impl io::Read + io::Write, port: u16, rules: &Mutex<Rules>)
         let mut input = Input(&request);
         let (key, version, correlation, client) = (input.i16(), input.i16(), input.i32(), input.string());
         assert_eq!(client, "webb");
-        let mut rules = rules.lock().unwrap();
+        let mut rules = lock(rules);
         let answer = match (key, version) {
             (17, 1) => Some(handshake(&mut input, &rules)),
             (36, 1) => Some(authenticate(&mut input, &mut rules, &mut is_known, &mut scram)),
