@@ -4,7 +4,7 @@ use std::fs::DirBuilder;
 use std::io::{ErrorKind, Write};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
@@ -262,8 +262,10 @@ fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(
         bpf_loader::handover::make_directory(directory).map_err(|error| error.to_string())?;
     }
     make_export_directory(&resolved)?;
+    let needs = app::needs(&resolved.settings, layers.file.as_deref());
+    make_spool_directories(&needs.logs);
     let wanted = (resolved.settings.privileges.landlock, resolved.settings.privileges.seccomp);
-    let mut confinement = Confinement::new(&app::needs(&resolved.settings, layers.file.as_deref()), wanted);
+    let mut confinement = Confinement::new(&needs, wanted);
     confinement.enforce_landlock();
     let log = start_log(&resolved)?;
     if let Metrics::Dynamic(path, dynamic) = &metrics {
@@ -282,6 +284,14 @@ fn make_export_directory(resolved: &Resolved) -> Result<(), String> {
     match DirBuilder::new().recursive(true).mode(0o755).create(directory) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
         made => made.map_err(|error| format!("cannot make {}, of export.directory: {error}", directory.display())),
+    }
+}
+
+/// Makes the spool directories of outputs, which are the others among these. Where that fails the
+/// output says so, and its requests wait in memory.
+fn make_spool_directories(written: &[PathBuf]) {
+    for directory in written {
+        let _output_says_so = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     }
 }
 

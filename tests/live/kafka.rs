@@ -238,4 +238,11 @@ fn the_next_agent_sends_what_a_killed_one_left() {
     assert_eq!(by_instance.len(), 2);
     let is_whole = |counts: &[u64; 2]| counts.iter().zip(killed).all(|(found, offered)| *found >= offered);
     assert!(by_instance.values().any(is_whole), "{killed:?} offered, {by_instance:?} found");
+
+    if agent.log().contains("Landlock is in force") {
+        // Only what was in the file when the agent started may be written.
+        write(&lab, "", &broker, &more.replace("/spool}", "/other}"));
+        agent.signal("HUP");
+        agent.wait_until("the refusal is explained", |agent| agent.log().contains("Landlock: this path"));
+    }
 }

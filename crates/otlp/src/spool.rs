@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use webb_settings::confinement;
 
 use crate::config::SpoolConfig;
 use crate::encoding::Encoding;
@@ -64,7 +65,10 @@ impl Spool {
     /// What stands in the way, such as another process.
     pub(crate) fn open(config: &SpoolConfig, output: &str) -> Result<(Self, Vec<Found>), String> {
         let directory = config.directory.join(output);
-        let failed = |error| format!("the spool directory {} cannot be used: {error}", directory.display());
+        let failed = |error: io::Error| {
+            let explained = confinement::explain(&directory, &error).map(|why| format!("; {why}")).unwrap_or_default();
+            format!("the spool directory {} cannot be used: {error}{explained}", directory.display())
+        };
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
         let path = directory.join(LOCK);
         if !path.exists() {
