@@ -39,6 +39,7 @@ pub type Restriction = Result<String, String>;
 #[derive(Debug)]
 pub struct Confinement {
     landlock: Result<Landlock, String>,
+    written: Vec<PathBuf>,
     in_force: Restriction,
     allowed: Allowed,
     wants_seccomp: bool,
@@ -66,14 +67,16 @@ impl Confinement {
             pins: needs.pins,
             ids: needs.all_maps,
         };
-        Self { landlock, in_force, allowed, wants_seccomp: seccomp, seccomp: OnceLock::new() }
+        let written = needs.logs.clone();
+        Self { landlock, written, in_force, allowed, wants_seccomp: seccomp, seccomp: OnceLock::new() }
     }
 
     /// Puts this thread under Landlock, with those that it starts from now on, if that is possible.
     pub fn enforce_landlock(&mut self) {
         self.in_force = self.landlock.as_ref().map_err(Clone::clone).and_then(Landlock::enforce);
         if let (Ok(landlock), Ok(_)) = (&self.landlock, &self.in_force) {
-            record(recorded::Confinement { readable: Some(landlock.readable().to_vec()), programs: false });
+            let (readable, written) = (Some(landlock.readable().to_vec()), self.written.clone());
+            record(recorded::Confinement { readable, written, programs: false });
         }
     }
 
@@ -96,7 +99,8 @@ impl Confinement {
             match seccomp::confine(self.allowed) {
                 Ok(()) => {
                     // Of a process under Landlock it is recorded already.
-                    record(recorded::Confinement { readable: None, programs: self.allowed.programs });
+                    let of_process = recorded::Confinement { programs: self.allowed.programs, ..Default::default() };
+                    record(of_process);
                     Ok(format!("all threads{programs}"))
                 }
                 Err(error) => Err(error.to_string()),

@@ -66,7 +66,8 @@ impl Spool {
     pub(crate) fn open(config: &SpoolConfig, output: &str) -> Result<(Self, Vec<Found>), String> {
         let directory = config.directory.join(output);
         let failed = |error: io::Error| {
-            let explained = confinement::explain(&directory, &error).map(|why| format!("; {why}")).unwrap_or_default();
+            let explained = confinement::explain_writing(&directory, &error);
+            let explained = explained.map(|why| format!("; {why}")).unwrap_or_default();
             format!("the spool directory {} cannot be used: {error}{explained}", directory.display())
         };
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;

@@ -1,5 +1,5 @@
-//! The process's own confinement, for the texts of errors: the directories that Landlock leaves
-//! readable, and whether programs may be run.
+//! The process's own confinement, for the texts of errors: the directories that Landlock leaves to be
+//! read and written, and whether programs may be run.
 //!
 //! It is of the process, and so is the state here. The agent records it once, when it is in force.
 
@@ -22,6 +22,8 @@ static CONFINEMENT: OnceLock<Confinement> = OnceLock::new();
 pub struct Confinement {
     /// Directories and files that may be read; `None` is all.
     pub readable: Option<Vec<PathBuf>>,
+    /// Directories in which files may be written, where not all may be read.
+    pub written: Vec<PathBuf>,
     /// Whether programs may be run.
     pub programs: bool,
 }
@@ -37,6 +39,12 @@ impl Confinement {
         let readable = self.readable.as_ref()?;
         (!readable.iter().any(|directory| real.starts_with(directory))).then_some(PATH)
     }
+
+    /// Explains a refusal to write at this path; `None` if it is not for the confinement.
+    fn explain_writing(&self, path: &Path, error: &io::Error) -> Option<&'static str> {
+        let is_refused = self.readable.is_some() && error.kind() == io::ErrorKind::PermissionDenied;
+        (is_refused && !self.written.iter().any(|directory| path.starts_with(directory))).then_some(PATH)
+    }
 }
 
 /// Records the confinement. Only the first one counts: nothing takes it back.
@@ -47,6 +55,12 @@ pub fn record(confinement: Confinement) {
 /// Explains why this file cannot be read, if the process's own confinement is the cause.
 pub fn explain(path: &Path, error: &io::Error) -> Option<&'static str> {
     CONFINEMENT.get()?.explain(path, error)
+}
+
+/// Explains why nothing can be written at this path, as configured, if the process's own confinement
+/// is the cause.
+pub fn explain_writing(path: &Path, error: &io::Error) -> Option<&'static str> {
+    CONFINEMENT.get()?.explain_writing(path, error)
 }
 
 /// Explains why a program cannot be run, if the process's own confinement is the cause.
@@ -70,13 +84,19 @@ mod tests {
             std::fs::write(directory.join("file"), "").unwrap();
         }
         std::os::unix::fs::symlink(outside.join("file"), inside.join("link")).unwrap();
-        let confinement = Confinement { readable: Some(vec![inside.clone()]), programs: true };
+        let readable = Some(vec![inside.clone(), outside.join("written")]);
+        let written = vec![outside.join("written")];
+        let confinement = Confinement { readable, written, programs: true };
         let (refused, missing) = (io::ErrorKind::PermissionDenied.into(), io::ErrorKind::NotFound.into());
         assert_eq!(confinement.explain(&outside.join("file"), &refused), Some(PATH));
         assert_eq!(confinement.explain(&inside.join("link"), &refused), Some(PATH));
         assert_eq!(confinement.explain(&inside.join("file"), &refused), None, "its mode refuses");
         assert_eq!(confinement.explain(&outside.join("file"), &missing), None);
-        let unconfined = Confinement { readable: None, programs: true };
+        assert_eq!(confinement.explain_writing(&inside.join("new"), &refused), Some(PATH));
+        assert_eq!(confinement.explain_writing(&inside.join("new"), &missing), None);
+        assert_eq!(confinement.explain_writing(&outside.join("written/new"), &refused), None, "its mode refuses");
+        let unconfined = Confinement { readable: None, written: Vec::new(), programs: true };
         assert_eq!(unconfined.explain(&outside.join("file"), &refused), None);
+        assert_eq!(unconfined.explain_writing(&outside.join("file"), &refused), None);
     }
 }
