@@ -1,5 +1,5 @@
-//! The process's own confinement, for the texts of errors: the directories that Landlock leaves to be
-//! read and written, and whether programs may be run.
+//! The process's own confinement, for the texts of errors: the directories that Landlock leaves
+//! readable and writable, and whether programs may be run.
 //!
 //! It is of the process, and so is the state here. The agent records it once, when it is in force.
 
@@ -57,8 +57,8 @@ pub fn explain(path: &Path, error: &io::Error) -> Option<&'static str> {
     CONFINEMENT.get()?.explain(path, error)
 }
 
-/// Explains why nothing can be written at this path, as configured, if the process's own confinement
-/// is the cause.
+/// Explains why nothing can be written at this path, as configured, if the process's own
+/// confinement is the cause.
 pub fn explain_writing(path: &Path, error: &io::Error) -> Option<&'static str> {
     CONFINEMENT.get()?.explain_writing(path, error)
 }

@@ -210,7 +210,11 @@ mod tests {
     #[test]
     fn answers_that_lie_are_refused() {
         for partitions in [[(0, 7), (2, 7)], [(1, 7), (1, 7)], [(-1, 7), (0, 7)]] {
-            assert_eq!(read_metadata(&answer("a", partitions.into_iter()), TOPIC), Err(Malformed.into()), "{partitions:?}");
+            assert_eq!(
+                read_metadata(&answer("a", partitions.into_iter()), TOPIC),
+                Err(Malformed.into()),
+                "{partitions:?}"
+            );
         }
         for host in ["x".repeat(256), "a\nb".to_owned(), "\u{202e}a".to_owned(), "a b".to_owned(), String::new()] {
             assert_eq!(read_metadata(&answer(&host, std::iter::once((0, 7))), TOPIC), Err(Malformed.into()));

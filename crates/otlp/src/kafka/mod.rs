@@ -299,9 +299,9 @@ impl<'a> KafkaClient<'a> {
         Err(Fault { code, text }.into())
     }
 
-    /// Makes a call to a broker, and reads the answer. A connection that was idle may have been ended
-    /// by the broker: then there is a second attempt on a new one. A connection whose answer cannot
-    /// be used is closed.
+    /// Makes a call to a broker, and reads the answer. A connection that was idle may have been
+    /// ended by the broker: then there is a second attempt on a new one. A connection whose answer
+    /// cannot be used is closed.
     async fn call<T>(
         &self,
         state: &mut State,

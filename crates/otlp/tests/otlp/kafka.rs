@@ -127,8 +127,8 @@ fn errors_are_waited_out_or_final() {
     assert!(codes.contains(&("KAFKA_4711".to_owned(), 1)), "{codes:?}");
 }
 
-/// An answer about another topic or partition says nothing of the request: its connection is closed,
-/// it is counted as a failure, and the records are sent again.
+/// An answer about another topic or partition says nothing of the request: its connection is
+/// closed, it is counted as a failure, and the records are sent again.
 #[test]
 fn answers_about_others_deliver_nothing() {
     let broker = Broker::start(0);
@@ -379,8 +379,7 @@ fn certificates_of_the_agent_are_followed() {
     without.has_problem(remedy);
 
     write(&old);
-    let running =
-        with(TlsConfig { cert_file: Some(path("tls.crt")), key_file: Some(path("tls.key")), ..authorities });
+    let running = with(TlsConfig { cert_file: Some(path("tls.crt")), key_file: Some(path("tls.key")), ..authorities });
     offer(&running, 0);
     assert_eq!(running.settled().delivered, 10);
     drop(broker);

@@ -133,12 +133,13 @@ pub(crate) fn rotel(exporter: &[&str]) -> (Process, u16, u16) {
     (process, grpc, http)
 }
 
-/// All records come through rotel, with their node, by both protocols, whatever encodings it refuses: a million with
-/// `WEBB_OTLP_RECORDS=1000000`.
+/// All records come through rotel, with their node, by both protocols, whatever encodings it
+/// refuses: a million with `WEBB_OTLP_RECORDS=1000000`.
 #[test]
 fn rotel_hands_on_all_records() {
     let behind = Receiver::grpc();
-    let (_process, grpc, http) = rotel(&["otlp", "--otlp-exporter-protocol", "grpc", "--otlp-exporter-endpoint", &behind.url()]);
+    let (_process, grpc, http) =
+        rotel(&["otlp", "--otlp-exporter-protocol", "grpc", "--otlp-exporter-endpoint", &behind.url()]);
     let wanted: i64 = std::env::var("WEBB_OTLP_RECORDS").map_or(60_000, |records| records.parse().unwrap());
     // Of each protocol and encoding.
     let parts = (wanted / 6).div_euclid(1000).max(1);
