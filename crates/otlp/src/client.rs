@@ -29,7 +29,7 @@ use crate::config::Protocol;
 use crate::environment::Environment;
 use crate::headers::Headers;
 use crate::hints;
-use crate::io::{Fault, Io, begin_tls};
+use crate::io::{CONNECTION, Fault, Io, begin_tls};
 use crate::proxy::Proxy;
 use crate::request::Request;
 use crate::resolved::Otlp;
@@ -291,7 +291,7 @@ fn exchange_fault(doing: &str, error: &hyper::Error) -> Fault {
         cause = error.source();
     }
     let is_io = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
-    Fault { code: if is_io { "connection" } else { "protocol" }, text }
+    Fault { code: if is_io { CONNECTION } else { "protocol" }, text }
 }
 
 /// The timeout as a header, of at most eight digits.

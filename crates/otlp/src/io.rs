@@ -10,6 +10,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::tls::TlsFiles;
 
+/// Code of a connection that was not made, or was ended.
+pub(crate) const CONNECTION: &str = "connection";
+
 /// A request without an answer.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -20,7 +23,7 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn connection(text: impl Into<String>) -> Self {
-        Self { code: "connection", text: text.into() }
+        Self { code: CONNECTION, text: text.into() }
     }
 
     pub(crate) fn protocol(text: impl Into<String>) -> Self {

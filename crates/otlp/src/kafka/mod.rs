@@ -37,7 +37,7 @@ use webb_flow::clock::unix_ns;
 use crate::answer::Answer;
 use crate::config::{MAX_MESSAGE_BYTES, MessageForm};
 use crate::encoding::Encoding;
-use crate::io::{Failure, Fault};
+use crate::io::{CONNECTION, Failure, Fault};
 use crate::protobuf::{Fields, Malformed, Value};
 use crate::request::{MAX_REQUEST_BYTES, Parts, Request, Stream};
 use crate::tls::TlsFiles;
@@ -294,7 +294,7 @@ impl<'a> KafkaClient<'a> {
             }
             state.first = (state.first + 1) % count;
         }
-        let code = faults.first().map_or("connection", |fault| fault.code);
+        let code = faults.first().map_or(CONNECTION, |fault| fault.code);
         let text = faults.into_iter().map(|fault| fault.text).collect::<Vec<_>>().join("; ");
         Err(Fault { code, text }.into())
     }
@@ -313,7 +313,11 @@ impl<'a> KafkaClient<'a> {
         // What is not put back, is closed.
         let idle = state.connections.remove(broker).filter(Connection::is_fresh);
         let answered = match idle {
-            Some(mut connection) => connection.call(call, body).await.ok().map(|answer| (connection, answer)),
+            Some(mut connection) => match connection.call(call, body).await {
+                Ok(answer) => Some((connection, answer)),
+                Err(fault) if fault.code == CONNECTION => None,
+                Err(fault) => return Err(fault.into()),
+            },
             None => None,
         };
         let (connection, answer) = if let Some(answered) = answered {

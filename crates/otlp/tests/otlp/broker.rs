@@ -35,6 +35,7 @@ pub(crate) struct Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lie {
     MetadataTopic,
+    ProduceRequest,
     ProduceTopic,
     ProducePartition,
 }
@@ -211,7 +212,7 @@ fn serve(mut stream: impl io::Read + io::Write, port: u16, rules: &Mutex<Rules>)
             return;
         }
         let mut input = Input(&request);
-        let (key, version, correlation, client) = (input.i16(), input.i16(), input.i32(), input.string());
+        let (key, version, mut correlation, client) = (input.i16(), input.i16(), input.i32(), input.string());
         assert_eq!(client, "webb");
         let mut rules = lock(rules);
         let answer = match (key, version) {
@@ -220,6 +221,10 @@ fn serve(mut stream: impl io::Read + io::Write, port: u16, rules: &Mutex<Rules>)
             // As a broker does that wants a login.
             _ if !is_known => None,
             (3, 4) => Some(metadata(&mut input, &mut rules, port)),
+            (0, 7) if rules.lies(Lie::ProduceRequest) => {
+                correlation += 1;
+                Some(Vec::new())
+            }
             (0, 7) => produce(&mut input, &mut rules),
             other => panic!("{other:?}"),
         };

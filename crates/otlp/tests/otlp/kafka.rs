@@ -127,14 +127,15 @@ fn errors_are_waited_out_or_final() {
     assert!(codes.contains(&("KAFKA_4711".to_owned(), 1)), "{codes:?}");
 }
 
-/// An answer about another topic or partition says nothing of the request: its connection is
-/// closed, it is counted as a failure, and the records are sent again.
+/// An answer to another request, or about another topic or partition, says nothing of the request:
+/// its connection is closed, it is counted as a failure, and the records are sent again.
 #[test]
 fn answers_about_others_deliver_nothing() {
     let broker = Broker::start(0);
     let running = Running::start(output(config(&[broker.port])));
     // The first request asks for the topic.
-    for (number, lie) in (0..).zip([Lie::MetadataTopic, Lie::ProduceTopic, Lie::ProducePartition]) {
+    let lies = [Lie::MetadataTopic, Lie::ProduceRequest, Lie::ProduceTopic, Lie::ProducePartition];
+    for (number, lie) in (0..).zip(lies) {
         broker.rules().lie = Some(lie);
         running.offer([request(Stream::Flows, Encoding::Zstd, number * 10..number * 10 + 10)]);
         let lies = u64::try_from(number).unwrap() + 1;
