@@ -53,7 +53,7 @@ fn differs(rows: &[Row], scrape: &Scrape) -> Result<(), String> {
     Ok(())
 }
 
-/// Attempts of every outcome, resets, segments that were sent again, HTTP and DNS: each sum over all
+/// Attempts of every outcome, resets, segments sent again, HTTP and DNS: each sum over all
 /// rows is that of the metric, and so are the times.
 #[test]
 fn rows_have_what_the_metrics_have() {
