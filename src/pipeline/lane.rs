@@ -83,6 +83,8 @@ pub struct Lane {
     /// True while attempts to connect that failed are wanted of the history.
     failures_wanted: AtomicBool,
     failures_skipped: AtomicU64,
+    /// True while rows are made of what the rollups get.
+    rows_wanted: AtomicBool,
 }
 
 impl Lane {
@@ -107,6 +109,7 @@ impl Lane {
             wanted: AtomicBool::new(true),
             failures_wanted: AtomicBool::new(false),
             failures_skipped: AtomicU64::new(0),
+            rows_wanted: AtomicBool::new(false),
         };
         (lane, from)
     }
@@ -150,6 +153,16 @@ impl Lane {
     /// True if the history keeps attempts to connect that failed.
     pub(super) fn are_failures_wanted(&self) -> bool {
         self.failures_wanted.load(Relaxed)
+    }
+
+    /// Sets whether rows are made of what the rollups get.
+    pub(super) fn want_rows(&self, wanted: bool) {
+        self.rows_wanted.store(wanted, Relaxed);
+    }
+
+    /// True if rows are made of what the rollups get.
+    pub(super) fn are_rows_wanted(&self) -> bool {
+        self.rows_wanted.load(Relaxed)
     }
 
     /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory;

@@ -129,11 +129,16 @@ impl Lanes {
         self.layer7.store(Arc::new(wishes));
     }
 
-    /// Layer 7 fields that the metrics need, and the history while there is one that is read.
+    /// Layer 7 fields that the metrics need, the history while there is one that is read, and the
+    /// rollups while rows are made: they count questions without an answer wherever DNS is read.
     pub fn layer7_wanted(&self) -> Layer7Wishes {
-        let wishes = **self.layer7.load();
-        let is_history = |lane: &Arc<Lane>| lane.consumer() == Consumer::History && lane.is_wanted();
-        if self.now.load().lanes.iter().any(is_history) { wishes.and(SHOWN) } else { wishes }
+        let list = self.now.load();
+        let mut wishes = **self.layer7.load();
+        if list.lanes.iter().any(|lane| lane.consumer() == Consumer::History && lane.is_wanted()) {
+            wishes = wishes.and(SHOWN);
+        }
+        wishes.unanswered |= wishes.dns && list.lanes.iter().any(|lane| lane.are_rows_wanted());
+        wishes
     }
 
     /// The lanes as they are now.
@@ -222,6 +227,22 @@ mod tests {
         let (lane, _) = Lane::new(component);
         lane.send(batch, || ());
         Arc::new(lane)
+    }
+
+    /// Questions without an answer are looked for where DNS is read and rows are made, and not
+    /// where one of both is missing.
+    #[test]
+    fn rows_want_unanswered_questions() {
+        let (lane, _) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
+        let lane = Arc::new(lane);
+        let lanes = Lanes::new(vec![Arc::clone(&lane)]);
+        let mut found = Vec::new();
+        for (dns, rows) in [(true, false), (true, true), (false, true), (false, false)] {
+            lanes.want_layer7(Layer7Wishes { dns, ..Layer7Wishes::default() });
+            lane.want_rows(rows);
+            found.push(lanes.layer7_wanted().unanswered);
+        }
+        assert_eq!(found, [false, true, false, false]);
     }
 
     /// Skipped flows are counted once while lanes change: a counter that is read at any moment

@@ -192,6 +192,7 @@ impl RollupState {
 
     /// Sets what is wanted from now on.
     pub fn want(&self, wanted: WantedRollups) {
+        self.lane.want_rows(wanted.is_on());
         self.wanted.store(Arc::new(wanted));
         self.wants.fetch_add(1, Release);
         self.lane.waker().wake();

@@ -132,7 +132,7 @@ pub(crate) fn serve(listener: &TcpListener) -> Log {
         let connection = connection.unwrap();
         let mut input = BufReader::new(connection.try_clone().unwrap());
         while let Some((method, path)) = request(&mut input) {
-            let status = if path == "/missing" { 404 } else { 200 };
+            let status = [("/missing", 404), ("/moved", 301)].iter().find(|of| of.0 == path).map_or(200, |of| of.1);
             let body = if path == "/big" { vec![b'x'; 65_536] } else { b"landed".to_vec() };
             let mut response = format!("HTTP/1.1 {status} Some\r\nServer: a test\r\n").into_bytes();
             if path == "/chunked" {
@@ -174,12 +174,12 @@ fn request(input: &mut impl BufRead) -> Option<(String, String)> {
     Some((words.next()?, words.next()?))
 }
 
-fn get(path: &str) -> String {
+pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: deathstar\r\n\r\n")
 }
 
 /// Reads until this text has come so many times, the last time at the end.
-fn read_until(stream: &mut impl Read, end: &str, times: usize) {
+pub(crate) fn read_until(stream: &mut impl Read, end: &str, times: usize) {
     let (mut seen, mut bytes) = (String::new(), [0; 8192]);
     while !(seen.ends_with(end) && seen.matches(end).count() >= times) {
         let count = stream.read(&mut bytes).unwrap();

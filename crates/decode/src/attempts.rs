@@ -5,8 +5,8 @@
 //! the SYN is seen, and the RST or ICMP error that the policy's enforcer sends. So:
 //!
 //! - A SYN that a policy forbids is `denied`, at once. Later traces of the attempt count no more.
-//! - A SYN dropped otherwise makes the attempt `dropped` if nothing answers it; it may be repeated
-//!   and succeed.
+//! - A SYN dropped otherwise makes the attempt `dropped`, for the reason of the last drop, if
+//!   nothing answers it; it may be repeated and succeed.
 //! - A RST or ICMP error waits for a moment, since the drop of its SYN is read after it.
 //! - A RST ends the attempt. After an ICMP error or a time-out the SYN may come again, so these
 //!   count once in 180 s for the ports.
@@ -58,6 +58,8 @@ struct Trace {
     counted: bool,
     /// Time of the last dropped SYN; 0 for none.
     dropped_ns: u64,
+    /// Reason of that drop.
+    reason: Reason,
 }
 
 /// Number of flows by what became of them.
@@ -197,7 +199,7 @@ impl Attempts {
             }
             let attempt = attempt(flow, direction);
             let counted = self.known.get(&attempt).is_some_and(|known| known.counted);
-            let trace = Trace { counted: counted || denied, dropped_ns: flow.time_ns };
+            let trace = Trace { counted: counted || denied, dropped_ns: flow.time_ns, reason: flow.reason };
             self.remember(attempt, trace);
             self.remember(Attempt { destination: ANY, ..attempt }, trace);
             if denied && !counted {
@@ -247,11 +249,11 @@ impl Attempts {
                     self.counts.repeated += 1;
                     return false;
                 }
-                let dropped_ns = known.map_or(0, |known| known.dropped_ns);
-                if dropped_ns > 0 && event == ConnectionEvent::TimedOut {
-                    *flow = flow.connection_again(ConnectionEvent::Dropped);
+                let trace = known.unwrap_or(Trace { counted: false, dropped_ns: 0, reason: Reason::NONE });
+                if trace.dropped_ns > 0 && event == ConnectionEvent::TimedOut {
+                    *flow = Flow { reason: trace.reason, ..flow.connection_again(ConnectionEvent::Dropped) };
                 }
-                self.remember(attempt, Trace { counted: true, dropped_ns });
+                self.remember(attempt, Trace { counted: true, ..trace });
                 true
             }
             ConnectionEvent::RetransmitSyn | ConnectionEvent::RetransmitSynAck | ConnectionEvent::RetransmitData => {

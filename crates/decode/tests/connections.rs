@@ -261,6 +261,19 @@ fn a_dropped_attempt_counts_when_it_is_over() {
     assert_eq!(settle(&mut attempts, &again), [(E::TimedOut, CLIENT); 2], "the drop was another connection's");
 }
 
+/// An attempt that was dropped has the reason of its last drop, so that its row is that of the
+/// packets; one that timed out has none.
+#[test]
+fn a_dropped_attempt_has_the_reason_of_the_drop() {
+    let mut attempts = Attempts::default();
+    attempts.turn(SECOND);
+    settle(&mut attempts, &[dropped("NETFILTER_DROP", 2, SECOND), dropped("TC_INGRESS", 2, 2 * SECOND)]);
+    let mut over = vec![event_of(E::TimedOut, 2, 60 * SECOND), event_of(E::TimedOut, 3, 60 * SECOND)];
+    attempts.settle(&mut over);
+    let found: Vec<_> = over.iter().map(|flow| (flow.connection_event().unwrap().0, flow.reason)).collect();
+    assert_eq!(found, [(E::Dropped, Reason(Sym::new("TC_INGRESS"))), (E::TimedOut, Reason::NONE)]);
+}
+
 /// The time-out of an attempt counts once, also if a SYN came after the entry was gone.
 #[test]
 fn a_time_out_counts_once() {

@@ -32,6 +32,8 @@ pub struct Extra {
     /// True for a flow that was seen here: its node, clusters, services and interface are those of
     /// the flow itself, and not what is written below.
     pub live: bool,
+    /// True for a message of layer 7 that is reported once, though its packets are seen twice.
+    pub is_only_report: bool,
     pub uuid: String,
     pub node_name: String,
     pub node_labels: Vec<String>,

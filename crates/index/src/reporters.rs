@@ -1,4 +1,4 @@
-//! Which of two agents' observations counts.
+//! Which of two agents' observations of a packet counts.
 //!
 //! What two watched pods say to each other is seen at both interfaces, on two nodes perhaps. To sum
 //! it over the cluster, one of the two must count, and each agent must know by itself which. It is
@@ -6,7 +6,7 @@
 //! Service may stand for the backend. The opener's side counts where no agent watches the other:
 //! that is no pod, or one on a node without a ready agent.
 
-use webb_flow::{ConnectionEvent, Direction, EndpointId, Event, Flow, Reply, Sort, Verdict};
+use webb_flow::{Direction, EndpointId, Flow, Reply, Sort};
 
 use super::Index;
 
@@ -22,14 +22,12 @@ impl Index {
         }
     }
 
-    /// True if a flow is the one to sum of the two that the cluster's agents may have of the same
-    /// packet, connection or message: the called side's, or the opener's where no agent watches the
-    /// called side. Drops, denials and verdicts are seen where they happen alone, so they are.
+    /// True if the flow of delivered packets is the one to sum of the two that the cluster's agents
+    /// may have of them: the called side's, or the opener's where no agent watches the called side.
     /// What passes a device of the node is not: an end of it has it as well.
     #[inline]
     pub fn is_primary(&self, flow: &Flow) -> bool {
         match flow.direction {
-            _ if is_where_it_happens(flow) => true,
             Direction::Ingress => true,
             Direction::Egress => !self.is_watched(called(flow)),
             Direction::Unknown => false,
@@ -37,27 +35,15 @@ impl Index {
     }
 }
 
-fn is_where_it_happens(flow: &Flow) -> bool {
-    match flow.event {
-        Event::Drop | Event::PolicyVerdict => true,
-        Event::Connection => {
-            let event = flow.connection_event().map(|(event, _)| event);
-            matches!(event, Some(ConnectionEvent::Dropped | ConnectionEvent::Denied))
-        }
-        _ => flow.verdict == Verdict::Dropped,
-    }
-}
-
 /// The side that did not open the connection.
 fn called(flow: &Flow) -> EndpointId {
-    let is_reply = flow.event != Event::Connection && flow.reply == Reply::Yes;
-    if is_reply { flow.source } else { flow.destination }
+    if flow.reply == Reply::Yes { flow.source } else { flow.destination }
 }
 
 #[cfg(test)]
 mod tests {
-    use webb_flow::Point;
     use webb_flow::sym::Sym;
+    use webb_flow::{Event, Point};
 
     use super::*;
     use crate::{AgentNodes, Draft, Endpoint, EndpointKind, EndpointSpec, PodChanges};
@@ -104,8 +90,7 @@ mod tests {
             (EndpointId::NONE, true),
         ] {
             let flow = opened(here, called, Direction::Egress);
-            let event = flow.connection(ConnectionEvent::Accepted, 1);
-            assert_eq!([flow, answered(flow), event].map(|flow| index.is_primary(&flow)), [primary; 3], "{called:?}");
+            assert_eq!([flow, answered(flow)].map(|flow| index.is_primary(&flow)), [primary; 2], "{called:?}");
             let seen = opened(called, here, Direction::Ingress);
             assert!(index.is_primary(&seen) && index.is_primary(&answered(seen)), "{called:?}");
         }
@@ -113,17 +98,10 @@ mod tests {
         assert!(!index.is_primary(&passing));
     }
 
-    /// Where it is not known which nodes have an agent, all have; and drops count where they
-    /// happen.
+    /// Where it is not known which nodes have an agent, all have.
     #[test]
-    fn unknown_agents_and_drops() {
+    fn unknown_agents() {
         let (index, [here, _, alone, _]) = ends(None);
-        let flow = opened(here, alone, Direction::Egress);
-        assert!(!index.is_primary(&flow));
-        let drop = Flow { event: Event::Drop, verdict: Verdict::Dropped, reply: Reply::Unknown, ..flow };
-        let verdict = Flow { event: Event::PolicyVerdict, ..flow };
-        let denied = flow.connection(ConnectionEvent::Denied, 0);
-        assert!([drop, verdict, denied].iter().all(|flow| index.is_primary(flow)));
-        assert!(!index.is_primary(&flow.connection(ConnectionEvent::TimedOut, 0)));
+        assert!(!index.is_primary(&opened(here, alone, Direction::Egress)));
     }
 }

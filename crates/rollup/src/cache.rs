@@ -9,6 +9,7 @@ use webb_index::{End, Index};
 
 use super::call::Call;
 use super::ends::names;
+use super::primary::Primary;
 use super::sums::Share;
 
 /// Entries at most, some 10.7 MB; a full cache is cleared.
@@ -21,7 +22,8 @@ pub(crate) struct CacheKey {
     ends: u64,
     /// DNS names of both.
     names: u64,
-    /// Port, protocol, verdict, direction, and which end opened.
+    /// Port, protocol, verdict, reporter, which end opened, and which report is primary; the last
+    /// tells the events of drops from others, too.
     call: u64,
     /// Reason of a drop, or the policy of a verdict; and the service.
     more: u64,
@@ -29,7 +31,13 @@ pub(crate) struct CacheKey {
 
 impl CacheKey {
     #[inline]
-    pub(crate) fn new(flow: &Flow, extra: Option<&Extra>, index: &Index, call: Call, share: Share) -> Self {
+    pub(crate) fn new(
+        flow: &Flow,
+        extra: Option<&Extra>,
+        index: &Index,
+        call: Call,
+        (share, primary): (Share, Primary),
+    ) -> Self {
         let service = flow.service;
         let at_source = index.services().name(service.at_source()).qualified.id();
         let at_destination = index.services().name(service.at_destination()).qualified.id();
@@ -37,7 +45,6 @@ impl CacheKey {
         // The policy of a connection that passed all the same, or the reason of a drop.
         let by =
             if share == Share::Unenforced { flow.ruling.policy().map_or(0, |row| row + 1) } else { flow.reason.0.id() };
-        let denies = share.is_denial();
         Self {
             ends: u64::from(flow.source.0) | u64::from(flow.destination.0) << 32,
             names: u64::from(names(End::Source, flow, extra, index).id())
@@ -45,9 +52,9 @@ impl CacheKey {
             call: u64::from(call.port)
                 | u64::from(flow.l4 as u8) << 16
                 | u64::from(flow.verdict as u8) << 24
-                | u64::from(flow.direction as u8) << 32
+                | u64::from(call.reporter as u8) << 32
                 | bits << 40
-                | u64::from(denies) << 48,
+                | (primary as u64) << 48,
             more: u64::from(by) | u64::from(at_source ^ at_destination) << 32,
         }
     }

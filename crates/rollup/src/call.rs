@@ -1,6 +1,6 @@
 //! The direction of a call: which end of a flow opened it, at which port, and who saw it.
 
-use webb_flow::{Direction, Flow, L4, Reply, TcpFlags};
+use webb_flow::{Direction, Event, Flow, L4, Point, Reply, TcpFlags};
 
 use super::key::Reporter;
 
@@ -26,6 +26,9 @@ impl Call {
         };
         let port = if by_source { flow.destination_port } else { flow.source_port };
         let reporter = match flow.direction {
+            // A socket of the node has sent again: the direction is its side's, and no pod's
+            // interface has seen it.
+            _ if flow.event == Event::Connection && flow.point == Point::ToNetwork => Reporter::Node,
             Direction::Egress => Reporter::Source,
             Direction::Ingress => Reporter::Destination,
             Direction::Unknown => Reporter::Node,

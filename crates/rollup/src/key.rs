@@ -90,7 +90,8 @@ pub struct RowKey {
     pub policy: Option<PolicyName>,
     /// The interface at which the packets were seen.
     pub reporter: Reporter,
-    /// Of all rows of the cluster about the same packets, this is the one to sum.
+    /// Of all rows of the cluster about the same packets, attempts or messages, this is the one to
+    /// sum.
     pub primary: bool,
     /// False where the ports alone say which side opened.
     pub opener_known: bool,

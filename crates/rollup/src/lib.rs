@@ -14,6 +14,7 @@ mod call;
 mod encode;
 mod ends;
 mod key;
+mod primary;
 mod rows;
 mod settings;
 mod sums;
@@ -38,6 +39,7 @@ pub use window::{Closing, Window, Windows};
 
 use cache::{Cache, CacheKey};
 use call::Call;
+use primary::Primary;
 use rows::Rows;
 use sums::Share;
 
@@ -79,6 +81,7 @@ struct Read {
     flow: usize,
     call: Call,
     share: Share,
+    primary: Primary,
     key: CacheKey,
     /// Place of its row, if it was in the cache.
     place: Option<u32>,
@@ -145,9 +148,10 @@ impl Rollups {
                 let extra = batch.extras.get(flow.extra.0 as usize);
                 match Share::of(flow, extra) {
                     Some(share) => {
+                        let primary = Primary::of(flow, extra, share);
                         let call = Call::of(flow);
-                        let key = CacheKey::new(flow, extra, batch.index, call, share);
-                        self.read.push_back(Read { flow: next, call, share, key, place: None });
+                        let key = CacheKey::new(flow, extra, batch.index, call, (share, primary));
+                        self.read.push_back(Read { flow: next, call, share, primary, key, place: None });
                     }
                     None => self.totals.passed_over += 1,
                 }
@@ -221,12 +225,12 @@ impl Rollups {
     /// The place of a flow's row, which is made if it is new.
     #[cold]
     fn place(&mut self, read: &Read, flow: &Flow, extra: Option<&Extra>, index: &Index) -> u32 {
-        let Read { key, call, share, .. } = *read;
+        let key = read.key;
         // One of the same key may have made it, or the places have changed since the lookup.
         if let Some(place) = self.cache.find(&key) {
             return place;
         }
-        let row = self.row_key(flow, extra, index, call, share);
+        let row = self.row_key(read, flow, extra, index);
         if self.rows.wants_sweep(&row) {
             self.rows.sweep();
             self.cache.clear();
@@ -240,7 +244,8 @@ impl Rollups {
         place
     }
 
-    fn row_key(&self, flow: &Flow, extra: Option<&Extra>, index: &Index, call: Call, share: Share) -> RowKey {
+    fn row_key(&self, read: &Read, flow: &Flow, extra: Option<&Extra>, index: &Index) -> RowKey {
+        let Read { call, share, primary, .. } = *read;
         let keys = self.settings.keys;
         let (opener, called) =
             if call.by_source { (End::Source, End::Destination) } else { (End::Destination, End::Source) };
@@ -260,7 +265,7 @@ impl Rollups {
             reason: if is_dropped { flow.reason.0 } else { Sym::EMPTY },
             policy: if keys.policy { policy(flow, index, call, share, is_dropped) } else { None },
             reporter: call.reporter,
-            primary: is_primary(flow, index, call, share),
+            primary: primary.is(flow, call, index),
             opener_known: call.known,
             fold: Fold::None,
         }
@@ -288,13 +293,6 @@ impl Rollups {
 /// True for an end whose number says all of it.
 fn is_pod(id: EndpointId) -> bool {
     matches!(id.sort(), Sort::Local | Sort::Remote)
-}
-
-/// True if the flow is the one to sum ([`Index::is_primary`]). A dropped attempt is an event at
-/// both ends that are pods of this node; that of the called side is the one.
-fn is_primary(flow: &Flow, index: &Index, call: Call, share: Share) -> bool {
-    let is_elsewhere = share.is_denial() && call.reporter == Reporter::Source && flow.destination.sort() == Sort::Local;
-    !is_elsewhere && index.is_primary(flow)
 }
 
 /// The policy that decided a denial: the verdict's own, or for a dropped packet the one that

@@ -289,7 +289,8 @@ impl Default for Layer7 {
 /// Side of a connection that reports its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// One of them: the server's for HTTP and the client's for DNS, the other where that is no pod.
+    /// One of them: the server's for HTTP and the client's for DNS, the other where no agent
+    /// watches that.
     Once,
     /// The server's.
     Server,

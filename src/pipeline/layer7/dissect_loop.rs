@@ -97,6 +97,12 @@ struct Persistent {
     clock: Clock,
 }
 
+impl Persistent {
+    fn sides(&self) -> Sides {
+        self.configured.as_ref().map(|(config, _)| config.sides).unwrap_or_default()
+    }
+}
+
 impl DissectLoop {
     /// A loop that leaves its first records in the ring until the first names, for `most` at most;
     /// `names` takes what it learns from DNS.
@@ -204,7 +210,7 @@ impl DissectLoop {
             kept.lost = lost;
             kept.dissector.records_lost();
         }
-        let sides = kept.configured.as_ref().map(|(config, _)| config.sides).unwrap_or_default();
+        let sides = kept.sides();
         let Persistent { dissector, filling, in_hand, names, .. } = kept;
         let mut taker = Taker { index, sides, is_dns: false, messages: filling, names };
         let records = source.drain(&mut |_signal, bytes| {
@@ -230,8 +236,9 @@ impl DissectLoop {
 /// Gives up what waited too long, or if all records until then were read (`is_read`) whose
 /// connection has ended; returns how many flows that made.
 fn give_up(kept: &mut Persistent, now_ns: u64, is_read: bool, index: &Index) -> usize {
+    let sides = kept.sides();
     let Persistent { dissector, filling, names, .. } = kept;
-    let mut taker = Taker { index, sides: Sides::default(), is_dns: true, messages: filling, names };
+    let mut taker = Taker { index, sides, is_dns: true, messages: filling, names };
     let expired = dissector.expire(now_ns, MAX_GIVEN_UP, &mut taker);
     let room = if is_read { MAX_GIVEN_UP.saturating_sub(expired) } else { 0 };
     expired + dissector.end_closed(now_ns, room, &mut taker)
@@ -267,7 +274,7 @@ impl Sink for Taker<'_> {
         }
         if let Some((flow, extra)) = self.messages.next() {
             fill::flow(flow, event);
-            fill::extra(extra, event);
+            fill::extra(extra, event, self.sides.report_once(&event.content));
         }
     }
 }

@@ -51,9 +51,10 @@ pub(super) fn flow(flow: &mut Flow, event: &Event<'_>) {
     };
 }
 
-/// Writes what the flow carries.
-pub(super) fn extra(extra: &mut Extra, event: &Event<'_>) {
+/// Writes what the flow carries. `is_only_report`: the other side's agent does not report it too.
+pub(super) fn extra(extra: &mut Extra, event: &Event<'_>, is_only_report: bool) {
     extra.live = true;
+    extra.is_only_report = is_only_report;
     extra.has_ip = true;
     extra.has_l4 = event.connection.l4 != L4::None;
     extra.event_type = Some(ACCESS_LOG);

@@ -197,10 +197,11 @@ impl Writer {
     }
 }
 
-/// True for what was dropped, and for an attempt to connect that a policy denied.
+/// True for what was dropped, and for an attempt to connect that failed by a drop.
 fn has_reason(flow: &Flow) -> bool {
-    let is_denied = || matches!(flow.connection_event(), Some((ConnectionEvent::Denied, _)));
-    flow.verdict == Verdict::Dropped || is_denied()
+    let failed_by_drop =
+        || matches!(flow.connection_event(), Some((ConnectionEvent::Denied | ConnectionEvent::Dropped, _)));
+    flow.verdict == Verdict::Dropped || failed_by_drop()
 }
 
 fn severity(verdict: Verdict) -> Severity {

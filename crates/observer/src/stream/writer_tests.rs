@@ -375,6 +375,6 @@ proptest! {
         ] {
             prop_assert_eq!(get(absent), None, "{}", absent);
         }
-        prop_assert_eq!(get("webb.drop.reason").is_some(), outcome == ConnectionEvent::Denied && !flow.reason.0.is_empty());
+        prop_assert_eq!(get("webb.drop.reason").is_some(), matches!(outcome, ConnectionEvent::Denied | ConnectionEvent::Dropped) && !flow.reason.0.is_empty());
     }
 }
