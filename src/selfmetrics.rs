@@ -302,7 +302,7 @@ defs! {
         "Addresses with an answer of an earlier connection, which may be out of date";
 
     RELAY_STALENESS: gauge "webb_cluster_relay_staleness_seconds" []
-        "Seconds since the relay was known to be up to date with the API server, which sends a bookmark about once a minute";
+        "Seconds since the relay was known to be up to date with the API server, which sends a bookmark about once a minute. Absent while names come from a manifest";
 
     RELAY_EVICTED: counter "webb_cluster_relay_evicted_addresses_total" []
         "Addresses that were released because this agent may hold no more: 24576 of pods, 4096 others";

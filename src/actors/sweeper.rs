@@ -18,7 +18,7 @@ use super::losses::{self, Losses};
 use super::restart::Intensity;
 use super::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Layer7, Ledger, Mode, RunError, Sweeper};
-use crate::pipeline::{Lanes, Skipped};
+use crate::pipeline::Lanes;
 
 /// Maximal number of last sweeps while the ring is full; the rest stays behind.
 const MAX_LAST_SWEEPS: usize = 50;
@@ -79,21 +79,20 @@ pub struct Losing {
     pub ledger: Ledger,
     /// Losses of messages, by the programs.
     pub layer7: Option<Layer7>,
-    /// Losses of flows, by metrics that do not run and by a history that is behind.
+    /// Losses of flows, by metrics that do not run, and by a history and rollups that are behind.
     pub lanes: Arc<Lanes>,
 }
 
 impl Losing {
-    /// Events of connections that were lost: by the programs, by metrics that do not run, and by
-    /// rollups that are behind.
+    /// Events of connections that were lost: by the programs, and by metrics that do not run. Rollups
+    /// that are behind request a listing themselves: theirs must not spoil that of the metrics.
     fn events(&self) -> Result<u64, RunError> {
         let lost = |totals: &Totals| -> u64 {
             let follows = |event: &usize| !UNFOLLOWED.iter().any(|other| usize::from(*other) == *event);
             let events = totals.lost_events.iter().enumerate();
             events.filter(|(event, _)| follows(event)).map(|(_, count)| count).sum()
         };
-        let Skipped { by_metrics, by_rollups, .. } = self.lanes.skipped();
-        Ok(self.ledger.totals()?.iter().map(lost).sum::<u64>() + by_metrics + by_rollups)
+        Ok(self.ledger.totals()?.iter().map(lost).sum::<u64>() + self.lanes.skipped().by_metrics)
     }
 
     fn counts(&self) -> Result<losses::Counts, RunError> {

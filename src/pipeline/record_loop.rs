@@ -51,6 +51,8 @@ pub struct HistoryState {
 struct Work {
     recorder: Recorder,
     failure_recorder: Recorder,
+    /// Failures were wanted of the last batch.
+    records_failures: bool,
     current: Option<Current>,
     /// Flows that were lost to a panic and are not reported yet.
     lost: u64,
@@ -76,6 +78,7 @@ impl Default for Work {
         Self {
             recorder: Recorder::default(),
             failure_recorder: Recorder::of(Taken::FailedConnections),
+            records_failures: false,
             current: None,
             lost: 0,
             reported: 0,
@@ -165,9 +168,15 @@ impl HistoryState {
         inject::point("observer/history");
         let (offset_ns, now_ns) = (unix_ns().saturating_sub(now_ns()), now_ns());
         work.recorder.record(&self.history, view, offset_ns, now_ns);
-        if failures.is_some() {
-            work.failure_recorder.record(&self.failures, view, offset_ns, now_ns);
+        match failures {
+            Some(_) => work.failure_recorder.record(&self.failures, view, offset_ns, now_ns),
+            // It owns the index of its last batch.
+            None if work.records_failures => {
+                (work.failure_recorder, work.labels_version) = (Recorder::of(Taken::FailedConnections), None);
+            }
+            None => {}
         }
+        work.records_failures = failures.is_some();
         if let Some(current) = work.current.take() {
             self.count_written(&current);
         }

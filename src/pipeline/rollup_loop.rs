@@ -27,6 +27,9 @@ use super::{Batch, Item, Lane, Lifecycle};
 /// Scope of the records, and the version of their attributes.
 const SCOPE: (&str, &str) = ("webb.rollups", "1");
 
+/// Time without further losses after which a listing follows: it would be lost as well.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// Share of a window over which the agents of a cluster spread their requests.
 const SPREAD: u32 = 5;
 
@@ -139,6 +142,11 @@ struct Work {
     last_ns: Option<u64>,
     /// Time at which the rows of the last window are sent.
     flush_at: Option<Instant>,
+    /// Losses of flows that are known, and when a listing makes them good.
+    skipped: u64,
+    list_at: Option<Instant>,
+    /// Losses when the listing that is under way began.
+    skipped_before: u64,
     current: Option<Arc<Batch>>,
     /// The flow of `current` that is being added: the one that did it, if the thread died.
     position: usize,
@@ -161,6 +169,9 @@ impl RollupState {
             index: Arc::default(),
             last_ns: None,
             flush_at: None,
+            skipped: 0,
+            list_at: None,
+            skipped_before: 0,
             current: None,
             position: 0,
         };
@@ -277,6 +288,7 @@ impl RollupState {
         if work.flush_at.is_some_and(|at| now >= at) {
             work.flush();
         }
+        self.make_good(work, now);
         self.publish(work);
     }
 
@@ -311,6 +323,31 @@ impl RollupState {
         }
         work.flush();
         self.publish(work);
+    }
+
+    /// Requests a listing some time after flows were skipped, and no more are.
+    fn make_good(&self, work: &mut Work, now: Instant) {
+        let skipped = self.lane.skipped();
+        if skipped != work.skipped {
+            (work.skipped, work.list_at) = (skipped, Some(now + QUIET));
+        }
+        if work.list_at.is_some_and(|at| now >= at) {
+            work.list_at = None;
+            self.list();
+        }
+    }
+
+    /// Takes a step of a listing. One that flows are missing of has no end: what it did not name may
+    /// be open.
+    fn take_step(&self, work: &mut Work, step: ListingStep) {
+        let skipped = self.lane.skipped();
+        if step == ListingStep::Begin {
+            work.skipped_before = skipped;
+        }
+        let is_whole = skipped == work.skipped_before;
+        if work.windows.is_some() && (is_whole || step != ListingStep::End) {
+            work.rollups.list(step);
+        }
     }
 
     /// Requests a listing, where connections are followed.
@@ -367,7 +404,8 @@ impl Work {
     fn wait(&self, now_ns: u64) -> Duration {
         let window = self.windows.as_ref().map(|windows| windows.remaining(now_ns));
         let flush = self.flush_at.map(|at| at.saturating_duration_since(Instant::now()));
-        window.into_iter().chain(flush).min().unwrap_or(Duration::MAX)
+        let list = self.list_at.map(|at| at.saturating_duration_since(Instant::now()));
+        window.into_iter().chain(flush).chain(list).min().unwrap_or(Duration::MAX)
     }
 }
 
@@ -481,7 +519,7 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
                 work.current = Some(batch);
                 state.add(&mut work, 0);
             }
-            Item::List(step) if work.windows.is_some() => work.rollups.list(step),
+            Item::List(step) => state.take_step(&mut work, step),
             _ => {}
         }
     }

@@ -1,5 +1,7 @@
 //! Windows and their requests, by a clock of the test.
 
+use std::sync::atomic::AtomicU32;
+
 use webb_flow::fault::Components;
 use webb_flow::{Event, Flow, L4, Verdict};
 use webb_index::Flows;
@@ -107,4 +109,54 @@ fn what_is_held_has_a_bound() {
     state.want(WantedRollups::default());
     state.turn(work, 121 * S, now);
     assert_eq!((offered(&output), work.held.len()), (1 + 4999 + 1 + 1, 0));
+}
+
+/// A listing is requested when an instance begins, and once no more flows are skipped; one of which
+/// flows are missing has no end.
+#[test]
+fn listings_make_losses_good() {
+    let (lane, items) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
+    let lane = Arc::new(lane);
+    let site = RollupSite { cluster: "default".to_owned(), node: "node".to_owned() };
+    let (state, output, now) = (RollupState::new(Arc::clone(&lane), site), output(10, 64 << 10), Instant::now());
+    let requests = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&requests);
+    let list = move || {
+        counted.fetch_add(1, Relaxed);
+    };
+    state.follows_connections(100, Box::new(list));
+    let requested = || requests.load(Relaxed);
+    let work = &mut *state.work();
+    state.turn(work, 90 * S, now);
+    state.take_step(work, ListingStep::Begin);
+    assert_eq!(requested(), 0, "no rows are wanted");
+    state.want(WantedRollups { settings: Settings::default(), outputs: vec![output] });
+    state.turn(work, 90 * S, now);
+    assert_eq!(requested(), 1);
+
+    let opened = |port| {
+        let flow = Flow { l4: L4::Tcp, source_port: port, direction: webb_flow::Direction::Egress, ..Flow::default() };
+        flow.connection(webb_flow::ConnectionEvent::Accepted, 0)
+    };
+    let flows = vec![opened(1), opened(2)];
+    let batch = Arc::new(Batch { index: Arc::default(), flows, extras: Vec::new() });
+    work.current = Some(Arc::clone(&batch));
+    state.add(work, 0);
+    let removed = |work: &Work| work.rollups.corrections().removed;
+    state.take_step(work, ListingStep::Begin);
+    // The lane is full.
+    while lane.skipped() == 0 {
+        lane.send(&batch, || ());
+    }
+    state.take_step(work, ListingStep::End);
+    assert_eq!(removed(work), 0, "the listing is not whole");
+    state.turn(work, 90 * S, now);
+    state.turn(work, 90 * S, now + QUIET / 2);
+    assert_eq!((requested(), work.wait(90 * S) <= QUIET), (1, true));
+    state.turn(work, 90 * S, now + QUIET);
+    assert_eq!(requested(), 2);
+    state.take_step(work, ListingStep::Begin);
+    state.take_step(work, ListingStep::End);
+    assert_eq!(removed(work), 2);
+    drop(items);
 }

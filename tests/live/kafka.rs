@@ -70,7 +70,7 @@ fn distinct(rows: Vec<Row>) -> Vec<Row> {
     by_uid.into_values().collect()
 }
 
-/// What the policy denied, of each opened connection both reports, and the flows among the records.
+/// Connections from tiefighter to deathstar, each once for each of its two reports.
 fn opened(rows: &[Row]) -> u64 {
     let empire = [("source.k8s.owner.name", "tiefighter"), ("destination.k8s.owner.name", "deathstar")];
     sum(rows, "webb.connections.opened", &empire)

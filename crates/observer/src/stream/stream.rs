@@ -93,6 +93,8 @@ struct Work {
 struct Reader {
     history: Arc<History>,
     walk: Walk,
+    /// What one history has too much of keeps nothing of the other.
+    limit: Limit,
     /// Number of the first event that is not counted.
     uncounted: u64,
     at: At,
@@ -105,7 +107,6 @@ struct Reader {
 struct Sender {
     wanted: WantedFlows,
     writer: Writer,
-    limit: Limit,
     feeds: Vec<Feed>,
     /// Place of this node in the requests.
     place: Place,
@@ -203,9 +204,9 @@ impl FlowStream {
         let Some(Work { readers, sender }) = &mut state.work else {
             return if is_stopping { Next::End } else { Next::Wait(Duration::MAX) };
         };
-        sender.limit.fill(Instant::now());
         let mut has_more = false;
         for reader in &mut *readers {
+            reader.limit.fill(Instant::now());
             if is_stopping && reader.stop_at.is_none() {
                 reader.stop_at = Some(reader.history.read(u64::MAX).next);
             }
@@ -234,7 +235,7 @@ impl FlowStream {
                 Step::Event(segment, place) => {
                     reader.at = At::Record;
                     add(&counters.passed_over, passed.saturating_sub(1));
-                    if sender.limit.take() {
+                    if reader.limit.take() {
                         let is_sampled = reader.walk.is_sampled();
                         self.send(sender, (&segment, place), is_sampled, now_ns);
                         add(if is_sampled { &counters.sampled } else { &counters.included }, 1);
@@ -357,18 +358,14 @@ impl Work {
         let reader = |(history, next)| Reader {
             history,
             walk: Walk::choose(filters.clone(), choice, next, node.run),
+            limit: Limit::new(settings.max_per_second, Instant::now()),
             uncounted: next,
             at: At::Rest,
             stop_at: None,
         };
         let readers = places.map(reader);
-        let sender = Sender {
-            writer: Writer::new(settings, node).ok()?,
-            limit: Limit::new(settings.max_per_second, Instant::now()),
-            feeds: Vec::new(),
-            place: Place::default(),
-            wanted,
-        };
+        let sender =
+            Sender { writer: Writer::new(settings, node).ok()?, feeds: Vec::new(), place: Place::default(), wanted };
         Some(Self { readers, sender })
     }
 

@@ -219,6 +219,20 @@ fn failed_attempts_are_sent() {
     assert!((20..40).contains(&counts.included) && counts.included + counts.limited == 100, "{counts:?}");
 }
 
+/// The limit is that of flows and of attempts that failed each: a flood of one keeps nothing of the
+/// other.
+#[test]
+fn a_flood_of_drops_leaves_failed_attempts() {
+    let mut sending = Sending::new(4095);
+    let output = output("one");
+    sending.want(FlowSettings { max_per_second: 20, ..FlowSettings::default() }, &[&output]);
+    sending.add(0, 2000);
+    sending.refuse(15);
+    let counts = sending.finish();
+    assert!((35..60).contains(&counts.included), "{counts:?}");
+    assert_eq!(sum(counts), sending.written);
+}
+
 /// A stream that waits is woken by an attempt that failed, as it is by a flow.
 #[test]
 fn a_failed_attempt_ends_the_wait() {
