@@ -1,5 +1,7 @@
 //! Reduces objects of another cluster to what names need.
 
+use std::sync::Arc;
+
 use super::{Object, Pod, Service, Slice};
 
 /// The object of another cluster with what names need, and no more.
@@ -10,7 +12,7 @@ pub(super) fn strip(object: Object) -> Object {
             Object::Pod(key, Box::new(pod))
         }
         Object::Node(key, mut node) => {
-            node.labels.clear();
+            node.labels = Arc::default();
             node.pod_networks.clear();
             Object::Node(key, node)
         }

@@ -140,8 +140,8 @@ pub struct Pod {
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
-    /// Its labels.
-    pub labels: Labels,
+    /// Its labels, which policies share.
+    pub labels: Arc<Labels>,
     /// Creation time, as of a [`Pod`]: one that was made anew has another.
     pub created: i64,
     /// Its internal and external addresses.

@@ -2,6 +2,7 @@
 //! passed over.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use webb_flow::L4;
@@ -123,7 +124,7 @@ pub(super) fn node(node: types::Node, odd: &mut PassedOver) -> Node {
         }
     }
     let created = node.metadata.creation_timestamp.as_ref().map_or(i64::MIN, |time| time.0);
-    Node { labels: labels(node.metadata, odd), created, addresses, internal, tunnels, pod_networks }
+    Node { labels: Arc::new(labels(node.metadata, odd)), created, addresses, internal, tunnels, pod_networks }
 }
 
 pub(super) fn service(service: types::Service, odd: &mut PassedOver) -> Service {

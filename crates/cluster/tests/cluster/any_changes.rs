@@ -159,7 +159,7 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
         Change::Vendor { namespace: of } => return put(Object::OtherPolicy(vendor(), key(namespace(of), "default"))),
         Change::Node { name, address } => {
             let labels = labels(&[("role", &format!("role-{}", address % 3))]);
-            let node = Node { labels, addresses: vec![ip(address)], ..Node::default() };
+            let node = Node { labels: Arc::new(labels), addresses: vec![ip(address)], ..Node::default() };
             return put(Object::Node(key("", &format!("n{name}")), Box::new(node)));
         }
         Change::Service { name, address } => {

@@ -17,7 +17,7 @@ pub struct NodeSpec {
     /// Its name.
     pub name: String,
     /// Its labels.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Addresses that its object lists.
     pub listed: Vec<Address>,
     /// All that are known to be its own, listed or not.
@@ -118,7 +118,7 @@ mod tests {
     fn addresses_beside_the_listed_are_open() {
         let node = |name: &str, role: &str, listed: &str, own: &str| NodeSpec {
             name: name.to_owned(),
-            labels: [("role".to_owned(), role.to_owned())].into(),
+            labels: Arc::new([("role".to_owned(), role.to_owned())].into()),
             listed: vec![ip(listed)],
             own: vec![ip(listed), ip(own)],
         };
