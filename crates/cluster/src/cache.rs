@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
-use webb_flow::clock;
+use webb_flow::clock::Clock;
 use webb_index::Index;
 
 use super::build::Builder;
@@ -55,9 +55,16 @@ impl Cache {
         Self { store, touched, builder, mesh, ..Self::default() }
     }
 
+    /// This cache with another clock than the kernel's.
+    #[must_use]
+    pub fn timed_by(mut self, clock: Clock) -> Self {
+        self.store.clock = clock;
+        self
+    }
+
     /// Upserts an object.
     pub fn upsert(&self, object: Object) {
-        self.upsert_at(object, clock::now_ns());
+        self.upsert_at(object, self.store.clock.now_ns());
     }
 
     /// As [`Cache::upsert`], at a time of `CLOCK_MONOTONIC` in nanoseconds: from then on an address
@@ -143,7 +150,7 @@ impl Cache {
 
     /// Takes an object out. Returns false if it wasn't there.
     pub fn remove(&self, reference: &Reference) -> bool {
-        self.remove_at(reference, clock::now_ns())
+        self.remove_at(reference, self.store.clock.now_ns())
     }
 
     /// As [`Cache::remove`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
@@ -352,7 +359,7 @@ impl Cache {
     /// The index of what is cached now. [`Index::changes`] is since the last call, so it must have
     /// one caller only.
     pub fn index(&self) -> Index {
-        self.index_at(clock::now_ns())
+        self.index_at(self.store.clock.now_ns())
     }
 
     /// As [`Cache::index`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
@@ -394,11 +401,6 @@ impl Cache {
     /// Not so at first.
     pub fn set_watched(&self, watched: bool) {
         self.store.watched.store(watched, Relaxed);
-    }
-
-    /// True for a cache of another cluster of the mesh.
-    pub(super) fn is_of_mesh(&self) -> bool {
-        self.store.settings.of_mesh
     }
 
     /// Changes the state of other kinds; `change` returns true if anything differs.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use webb_flow::clock;
 use webb_flow::{Address, Direction, EndpointId};
 use webb_index::policy::spec::{Labels, PolicyKind};
 use webb_index::policy::{PolicyName, Truth};
@@ -154,7 +153,7 @@ pub struct PolicySummary {
 impl Cache {
     /// Explains how `index` resolves `ip`, with previous owners.
     pub fn explain_address(&self, ip: IpAddr, index: &Index) -> AddressExplanation {
-        self.explain_address_at(ip, index, clock::now_ns())
+        self.explain_address_at(ip, index, self.store.clock.now_ns())
     }
 
     /// As [`Cache::explain_address`], at a time of `CLOCK_MONOTONIC` in nanoseconds.

@@ -36,6 +36,11 @@ impl fmt::Display for Overlap {
 }
 
 impl Cache {
+    /// True for a cache of another cluster of the mesh.
+    pub(super) fn is_of_mesh(&self) -> bool {
+        self.store.settings.of_mesh
+    }
+
     /// Overlaps of clusters, as of the last index.
     pub fn overlaps(&self) -> Vec<Overlap> {
         let builder = self.builder();

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ipnet::IpNet;
-use webb_flow::clock;
 
 use super::networks::address_block;
 use super::store::lock;
@@ -31,7 +30,7 @@ impl Cache {
     pub fn upsert_relayed(&self, key: ObjectKey, pod: Pod) -> bool {
         let is_free = !self.is_own(&key);
         if is_free {
-            self.apply(Object::Pod(key, Box::new(pod)), clock::now_ns());
+            self.apply(Object::Pod(key, Box::new(pod)), self.store.clock.now_ns());
         }
         is_free
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use ipnet::IpNet;
+use webb_flow::clock::Clock;
 use webb_index::CidrSpec;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::policy::{Effect, PolicyRevision, VerdictExclusions};
@@ -50,6 +51,8 @@ pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) settings: CacheSettings,
+    /// Time of changes, and of indexes.
+    pub(super) clock: Clock,
     pub(super) pods: DashMap<Arc<ObjectKey>, StoredPod>,
     pub(super) local_pods: LocalPods,
     pub(super) workload_pods: WorkloadPods,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use webb_flow::room::is_spacious;
-use webb_flow::{clock, sym};
+use webb_flow::sym;
 
 use super::Cache;
 use super::store::lock;
@@ -12,7 +12,7 @@ impl Cache {
     /// Frees what deleted pods shared with no other, and the room of tables that were larger. To be
     /// called now and then: the index of before, which has the pods still, must be gone.
     pub fn trim(&self) {
-        self.trim_at(clock::now_ns());
+        self.trim_at(self.store.clock.now_ns());
         sym::trim();
     }
 
@@ -34,7 +34,7 @@ impl Cache {
     /// True if the next index would free the remains of deleted pods, though nothing else has
     /// changed.
     pub fn has_garbage(&self) -> bool {
-        self.has_garbage_at(clock::now_ns())
+        self.has_garbage_at(self.store.clock.now_ns())
     }
 
     /// As [`Cache::has_garbage`], at a time of `CLOCK_MONOTONIC` in nanoseconds.

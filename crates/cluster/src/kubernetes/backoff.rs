@@ -2,10 +2,12 @@
 //!
 //! Thousands of agents lose the same API server at the same moment. Waiting a random part of the
 //! bound, and not the bound, spreads them over it evenly. Only the monotonic clock is asked, so a
-//! clock that jumps changes nothing.
+//! clock that jumps changes nothing; it is the runtime's, which a test can advance.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::WatchTimings;
 

@@ -146,7 +146,7 @@ mod tests {
             assert!(now - last <= REPEAT_INTERVAL + Duration::from_secs(30), "silent for {:?}", now - last);
             attempts += 1;
             *text = "connection refused";
-            *at = now + backoff.next(now, Class::Away, None);
+            *at = now + backoff.next(now.into(), Class::Away, None);
         }
         assert!(attempts > 150, "{attempts} attempts");
         assert!((9..=20).contains(&lines), "{lines} lines for {attempts} attempts");

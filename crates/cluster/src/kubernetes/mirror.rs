@@ -41,7 +41,7 @@ impl Mirror for Cache {
     }
 
     fn apply(&self, object: Object) -> Change {
-        self.apply(object, webb_flow::clock::now_ns())
+        self.apply(object, self.store.clock.now_ns())
     }
 
     fn remove(&self, reference: &Reference) -> bool {

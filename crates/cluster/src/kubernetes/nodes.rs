@@ -14,10 +14,11 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Item};
 use super::backoff::{Backoff, random};
@@ -249,7 +250,9 @@ impl Mirror for Labels<'_> {
             return Change::Equal;
         };
         let tunnels = node.tunnels.into_iter().filter(|address| !known.addresses.contains(address)).collect();
-        let node = Node { labels: node.labels, tunnels, ..known };
+        // Equal ones stay those that policies share.
+        let labels = if known.labels == node.labels { Arc::clone(&known.labels) } else { node.labels };
+        let node = Node { labels, tunnels, ..known };
         Mirror::apply(self.cache, Object::Node(key, Box::new(node)))
     }
 

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use webb_flow::clock;
 
 use super::answer::{self, Item};
 use super::journal::Journal;
@@ -65,7 +64,7 @@ pub(super) struct OwnPods<'a>(pub(super) &'a Cache);
 
 impl PodSink for OwnPods<'_> {
     fn apply(&self, key: ObjectKey, pod: Pod) -> Change {
-        self.0.apply(Object::Pod(key, Box::new(pod)), clock::now_ns())
+        self.0.apply(Object::Pod(key, Box::new(pod)), self.0.store.clock.now_ns())
     }
 
     fn remove(&self, key: &ObjectKey) -> bool {

@@ -1,7 +1,9 @@
 //! Tracks the server's support of streamed lists.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Support of streamed lists by the server.
 #[derive(Debug, Default)]

@@ -4,12 +4,11 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::time::Instant;
 
 use futures::future;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::answer::{self, Item};
 use super::backoff::{Backoff, random};

@@ -23,10 +23,10 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::answer::{Event, Head, Item, Page};
 use super::backoff::{Backoff, Class, random};
