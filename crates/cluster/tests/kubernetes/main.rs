@@ -13,7 +13,6 @@ mod faults;
 mod kube_api;
 mod lease;
 mod lists;
-mod load;
 mod login;
 mod nodes;
 mod policies;

@@ -182,12 +182,28 @@ fn envelope(kind: &str, object: &[u8]) -> Vec<u8> {
 
 /// A list of pods, each without its envelope, of JSON's metadata.
 pub(crate) fn list(metadata: &Value, pods: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let items: Vec<u8> = pods.flat_map(|pod| item(&pod)).collect();
+    [list_head(metadata, items.len()), items, LIST_END.to_vec()].concat()
+}
+
+/// A pod in a list.
+pub(crate) fn item(pod: &[u8]) -> Vec<u8> {
+    bytes(2, pod)
+}
+
+/// A list up to its items, which are so many bytes. [`LIST_END`] is behind them.
+pub(crate) fn list_head(metadata: &Value, items: usize) -> Vec<u8> {
     let remaining = metadata["remainingItemCount"].as_u64().map(|count| varint(4, count)).unwrap_or_default();
     let metadata =
         [bytes(1, b""), text(2, &metadata["resourceVersion"]), text(3, &metadata["continue"]), remaining].concat();
-    let items: Vec<u8> = pods.flat_map(|pod| bytes(2, &pod)).collect();
-    envelope("PodList", &[bytes(1, &metadata), items].concat())
+    let metadata = bytes(1, &metadata);
+    let type_meta = [bytes(1, b"v1"), bytes(2, b"PodList")].concat();
+    let length = number((metadata.len() + items) as u64);
+    [b"k8s\0".to_vec(), bytes(1, &type_meta), number(2 << 3 | 2), length, metadata].concat()
 }
+
+/// The end of the envelope of a list: two empty texts.
+pub(crate) const LIST_END: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
 
 /// An event of a watch, with its length, of a pod or a `Status`.
 pub(crate) fn event(what: &str, object: &Value) -> Vec<u8> {

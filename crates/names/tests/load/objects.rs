@@ -1,8 +1,9 @@
 //! Objects of a cluster, made when they are asked for, of the sizes that real ones have.
+//!
+//! A pod has a number: that of its place, and above it how many were there before. A place has an
+//! address and a node.
 
 use serde_json::{Value, json};
-
-use super::server::VERSION;
 
 /// A cluster of so many nodes and pods.
 #[derive(Clone, Copy)]
@@ -18,8 +19,19 @@ pub(super) struct Sizes {
     pub(super) slices: usize,
 }
 
+/// The version of everything at the start.
+pub(super) const VERSION: usize = 41_000;
+
 /// Endpoints of a slice.
 const ENDPOINTS: usize = 50;
+
+/// Events in the life of a place: its pod is asked to end, ends and is deleted; the next one is
+/// created, gets a node, is prepared, runs with an address, and is ready.
+pub(super) const STEPS: usize = 8;
+
+/// The step in which a pod is deleted, and that in which the next one is created.
+const DELETED: usize = 2;
+const CREATED: usize = 3;
 
 /// Hexadecimal digits that do not repeat, the same for the same number.
 fn digits(number: usize, count: usize) -> String {
@@ -33,6 +45,13 @@ fn digits(number: usize, count: usize) -> String {
     text
 }
 
+/// The end of a pod's name, which no two pods share.
+fn suffix(number: usize) -> String {
+    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mixed = number * 7_654_321 % LETTERS.len().pow(5);
+    (0..5).map(|at| char::from(LETTERS[mixed / LETTERS.len().pow(at) % LETTERS.len()])).collect()
+}
+
 fn uid(number: usize) -> String {
     let all = digits(number, 32);
     format!("{}-{}-{}-{}-{}", &all[..8], &all[8..12], &all[12..16], &all[16..20], &all[20..])
@@ -42,18 +61,106 @@ pub(super) fn node_name(number: usize) -> String {
     if number == 0 { "node-1".to_owned() } else { format!("pool-a-{}-{number:05}", digits(number / 50, 8)) }
 }
 
-fn pod_address(number: usize) -> String {
-    format!("10.{}.{}.{}", 64 + number / 65_536, number / 256 % 256, number % 256)
-}
-
 fn fields(names: &[&str]) -> Value {
     names.iter().map(|name| (format!("f:{name}"), json!({}))).collect::<serde_json::Map<_, _>>().into()
 }
 
+fn remove(object: &mut Value, keys: &[&str]) {
+    let object = object.as_object_mut().unwrap();
+    for key in keys {
+        object.remove(*key);
+    }
+}
+
+/// Number of a pod's workload.
+fn workload(number: usize) -> usize {
+    number % 3000
+}
+
+fn app(workload: usize) -> String {
+    format!("team-{}-service-{workload}", workload % 20)
+}
+
 impl Cluster {
+    /// Namespace and name of a pod.
+    pub(super) fn pod_name(self, number: usize) -> (String, String) {
+        let workload = workload(number);
+        (format!("team-{}", workload % 20), format!("{}-{}-{}", app(workload), self.set(number), suffix(number)))
+    }
+
+    pub(super) fn pod_address(self, number: usize) -> String {
+        let place = number % self.pods;
+        format!("10.{}.{}.{}", 64 + place / 65_536, place / 256 % 256, place % 256)
+    }
+
+    /// Number of a pod's node.
+    pub(super) fn node_of(self, number: usize) -> usize {
+        number % self.pods % self.nodes
+    }
+
+    /// How many pods its place had before.
+    fn revision(self, number: usize) -> usize {
+        number / self.pods
+    }
+
+    /// The hash of a pod's template, which a later version of the workload does not share.
+    fn set(self, number: usize) -> String {
+        digits(workload(number) + 3000 * self.revision(number), 10)
+    }
+
+    /// A step in the life of a place in which the next pod replaces this one: the type of the event
+    /// in a watch of all pods, and its object.
+    pub(super) fn step(self, pod: usize, step: usize, version: usize) -> (&'static str, Value) {
+        let mut pod = self.pod(if step < CREATED { pod } else { pod + self.pods });
+        pod["metadata"]["resourceVersion"] = json!(version.to_string());
+        let ready = |is: &str| json!([{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": is}]);
+        if step <= DELETED {
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-14T10:00:30Z");
+            pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+        }
+        let status = &mut pod["status"];
+        match step {
+            1 | DELETED => {
+                status["phase"] = json!("Succeeded");
+                status["conditions"] = ready("False");
+                status["containerStatuses"][0]["state"] = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+            }
+            CREATED | 4 => *status = json!({"phase": "Pending", "qosClass": "Burstable"}),
+            5 => {
+                status["phase"] = json!("Pending");
+                remove(status, &["podIP", "podIPs"]);
+                status["containerStatuses"][0]["state"] = json!({"waiting": {"reason": "ContainerCreating"}});
+            }
+            6 => status["conditions"] = ready("False"),
+            _ => {}
+        }
+        match step {
+            DELETED => return ("DELETED", pod),
+            CREATED => {
+                remove(&mut pod["spec"], &["nodeName"]);
+                return ("ADDED", pod);
+            }
+            4 => pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "True"}]),
+            _ => {}
+        }
+        ("MODIFIED", pod)
+    }
+
+    /// As [`Cluster::step`], in a watch of the pods of the first node: a pod that gets its node is
+    /// new there.
+    pub(super) fn step_of_node(self, pod: usize, step: usize, version: usize) -> Option<(&'static str, Value)> {
+        if self.node_of(pod) != 0 || step == CREATED {
+            return None;
+        }
+        let (what, object) = self.step(pod, step, version);
+        Some((if step == CREATED + 1 { "ADDED" } else { what }, object))
+    }
+
     pub(super) fn pod(self, number: usize) -> Value {
-        let workload = number % 3000;
-        let (app, set) = (format!("team-{}-service-{workload}", workload % 20), digits(workload, 10));
+        let workload = workload(number);
+        let (app, set) = (app(workload), self.set(number));
+        let (namespace, name) = self.pod_name(number);
+        let (version, node) = (format!("1.{}.0", 42 + self.revision(number)), self.node_of(number));
         let settings: Vec<Value> =
             (0..10).map(|at| json!({"name": format!("APP_SETTING_{at}"), "value": format!("http://setting-{at}.team:8080/path")})).collect();
         let of_settings: serde_json::Map<String, Value> = (0..10)
@@ -77,15 +184,15 @@ impl Cluster {
             })
             .into_iter()
             .collect();
-        let labels = json!({"app.kubernetes.io/name": app, "app.kubernetes.io/instance": app, "app.kubernetes.io/version": "1.42.0",
-            "app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": format!("{app}-1.42.0"), "pod-template-hash": set});
+        let labels = json!({"app.kubernetes.io/name": app, "app.kubernetes.io/instance": app, "app.kubernetes.io/version": version,
+            "app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": format!("{app}-{version}"), "pod-template-hash": set});
         json!({"kind": "Pod", "apiVersion": "v1",
-            "metadata": {"name": format!("{app}-{set}-{}", digits(number, 5)), "generateName": format!("{app}-{set}-"),
-                "namespace": format!("team-{}", workload % 20), "uid": uid(number), "resourceVersion": VERSION, "creationTimestamp": "2026-01-14T09:00:00Z",
+            "metadata": {"name": name, "generateName": format!("{app}-{set}-"),
+                "namespace": namespace, "uid": uid(number), "resourceVersion": VERSION.to_string(), "creationTimestamp": "2026-01-14T09:00:00Z",
                 "labels": labels,
                 "annotations": {"checksum/config": digits(workload, 64), "kubectl.kubernetes.io/restartedAt": "2026-01-14T09:00:00Z",
                     "prometheus.io/scrape": "true", "prometheus.io/port": "9090"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{app}-{set}"), "uid": uid(workload),
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{app}-{set}"), "uid": uid(workload + 3000 * self.revision(number)),
                     "controller": true, "blockOwnerDeletion": true}],
                 "managedFields": [
                     {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "v1", "time": "2026-01-14T09:00:00Z",
@@ -100,10 +207,10 @@ impl Cluster {
                     {"manager": "kubelet", "operation": "Update", "apiVersion": "v1", "time": "2026-01-14T09:00:03Z",
                         "fieldsType": "FieldsV1", "subresource": "status", "fieldsV1": {"f:status": {"f:conditions": of_conditions,
                             "f:containerStatuses": {}, "f:hostIP": {}, "f:hostIPs": {}, "f:phase": {}, "f:podIP": {}, "f:podIPs": {}, "f:startTime": {}}}}]},
-            "spec": {"nodeName": node_name(number % self.nodes), "serviceAccountName": app, "serviceAccount": app, "restartPolicy": "Always",
+            "spec": {"nodeName": node_name(node), "serviceAccountName": app, "serviceAccount": app, "restartPolicy": "Always",
                 "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler",
                 "priority": 0, "enableServiceLinks": true, "preemptionPolicy": "PreemptLowerPriority", "securityContext": {"runAsNonRoot": true},
-                "containers": [{"name": "main", "image": format!("registry.example.com/team/{app}:1.42.0"), "env": settings,
+                "containers": [{"name": "main", "image": format!("registry.example.com/team/{app}:{version}"), "env": settings,
                     "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}, {"name": "metrics", "containerPort": 9090, "protocol": "TCP"}],
                     "resources": {"limits": {"memory": "512Mi"}, "requests": {"cpu": "100m", "memory": "256Mi"}},
                     "livenessProbe": probe("/healthz"), "readinessProbe": probe("/ready"), "imagePullPolicy": "IfNotPresent",
@@ -118,11 +225,11 @@ impl Cluster {
                         {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}}]}}],
                 "tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
                     {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]},
-            "status": {"phase": "Running", "conditions": conditions, "hostIP": node_address(number % self.nodes),
-                "hostIPs": [{"ip": node_address(number % self.nodes)}], "podIP": pod_address(number), "podIPs": [{"ip": pod_address(number)}],
+            "status": {"phase": "Running", "conditions": conditions, "hostIP": node_address(node),
+                "hostIPs": [{"ip": node_address(node)}], "podIP": self.pod_address(number), "podIPs": [{"ip": self.pod_address(number)}],
                 "startTime": "2026-01-14T09:00:01Z", "qosClass": "Burstable",
                 "containerStatuses": [{"name": "main", "state": {"running": {"startedAt": "2026-01-14T09:00:02Z"}}, "lastState": {},
-                    "ready": true, "restartCount": 0, "started": true, "image": format!("registry.example.com/team/{app}:1.42.0"),
+                    "ready": true, "restartCount": 0, "started": true, "image": format!("registry.example.com/team/{app}:{version}"),
                     "imageID": format!("registry.example.com/team/{app}@sha256:{}", digits(workload, 64)),
                     "containerID": format!("containerd://{}", digits(number, 64))}]}})
     }
@@ -153,7 +260,7 @@ impl Cluster {
             "volumesInUse",
         ]);
         json!({"kind": "Node", "apiVersion": "v1",
-            "metadata": {"name": name, "uid": uid(number), "resourceVersion": VERSION, "creationTimestamp": "2026-01-10T09:00:00Z",
+            "metadata": {"name": name, "uid": uid(number), "resourceVersion": VERSION.to_string(), "creationTimestamp": "2026-01-10T09:00:00Z",
                 "labels": {"beta.kubernetes.io/arch": "amd64", "beta.kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
                     "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "node.kubernetes.io/instance-type": "m6i.2xlarge",
                     "topology.kubernetes.io/region": "eu-west-1", "topology.kubernetes.io/zone": format!("eu-west-1{}", ["a", "b", "c"][number % 3]),
@@ -177,7 +284,7 @@ impl Cluster {
 
     fn slice(self, number: usize) -> Value {
         let endpoints: Vec<Value> = (number * ENDPOINTS..self.pods.min((number + 1) * ENDPOINTS))
-            .map(|pod| json!({"addresses": [pod_address(pod)], "conditions": {"ready": true, "serving": true, "terminating": false},
+            .map(|pod| json!({"addresses": [self.pod_address(pod)], "conditions": {"ready": true, "serving": true, "terminating": false},
                 "nodeName": node_name(pod % self.nodes), "zone": "eu-west-1a",
                 "targetRef": {"kind": "Pod", "namespace": "team-1", "name": format!("team-1-service-{}", digits(pod, 16)), "uid": uid(pod)}}))
             .collect();
