@@ -38,6 +38,10 @@ pub(super) fn check(resolved: &mut Resolved) -> Result<(), Problems> {
         return Ok(());
     }
     let found = exports::read_outputs(read_file(&path)?, &Environment::of_process())?;
+    if found.rollups.window.is_zero() && found.flows.is_none() && !found.outputs.is_empty() {
+        let message = "`outputs_config`: nothing is sent: `rollups.window` is 0s, and there is no section `flows`";
+        resolved.warn("outputs_config", message);
+    }
     for orphan in webb_otlp::orphans(found.outputs.iter().map(|output| &output.config)) {
         resolved.warn("outputs_config", format!("`outputs_config`: {orphan}"));
     }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use webb_metrics::dynamic::tree::{Node, Value};
 use webb_otlp::{Encoding, KafkaConfig, MAX_MESSAGE_BYTES, Mechanism, MessageForm, OutputConfig, SaslConfig, Stream};
 
-use super::output::{Output, read_batch, read_queue, read_retry, read_spool, read_streams, read_timeout, read_tls};
+use super::output::{Configured, Output, read_batch, read_queue, read_retry, read_spool, read_streams, read_timeout, read_tls};
 use super::values::Values;
 
 /// Reads one output. Values that are missing are those of [`OutputConfig::kafka_named`].
-pub(super) fn read(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output {
+pub(super) fn read(values: &mut Values<'_>, node: &Node, configured: Configured) -> Output {
     let [
         name,
         streams,
@@ -67,7 +67,7 @@ pub(super) fn read(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Out
         kafka,
         ..config
     };
-    Output { config, streams: read_streams(values, streams, has_flows), mark: node.mark }
+    Output { config, streams: read_streams(values, streams, configured), mark: node.mark }
 }
 
 fn read_brokers(values: &mut Values<'_>, node: Option<&Node>) -> Vec<String> {

@@ -15,6 +15,7 @@ mod md5;
 pub mod metrics;
 mod output;
 mod outputs;
+mod rollups;
 mod settings;
 mod values;
 

@@ -26,15 +26,24 @@ pub struct Output {
     pub mark: Mark,
 }
 
+/// Whether anything is sent of each of [`Stream::ALL`].
+pub(super) type Configured = [bool; Stream::ALL.len()];
+
 /// What an output gets: what it lists, or all that is configured.
-pub(super) fn read_streams(values: &mut Values<'_>, node: Option<&Node>, has_flows: bool) -> Vec<Stream> {
+pub(super) fn read_streams(values: &mut Values<'_>, node: Option<&Node>, configured: Configured) -> Vec<Stream> {
+    let [has_rollups, has_flows] = configured;
     let known = Stream::ALL.map(|stream| (stream.label(), stream));
     let chosen = values.choices(node, "streams", &known);
     if let (Some(node), Some(chosen)) = (node, &chosen) {
         if matches!(&node.value, Value::List(list) if list.is_empty()) {
             values.expected(node, "streams", "rollups, flows");
-        } else if chosen.contains(&Stream::Flows) && !has_flows {
+        }
+        if chosen.contains(&Stream::Flows) && !has_flows {
             let message = "streams: no flows are sent: expected a section `flows` in the file, such as `flows: {}`";
+            values.found.problems.push(node.problem(message));
+        }
+        if chosen.contains(&Stream::Rollups) && !has_rollups {
+            let message = "streams: no rows are sent: expected another `rollups.window` than 0s in the file";
             values.found.problems.push(node.problem(message));
         }
     }
@@ -99,8 +108,9 @@ pub(super) fn read_spool(values: &mut Values<'_>, node: Option<&Node>) -> Option
     let ages = (Duration::from_mins(1), Duration::from_hours(24 * 30), false);
     let max_age = values.duration(age, "max_age", Duration::from_hours(24), ages);
     let fsync = values.boolean(fsync, "fsync", false);
+    let is_named = directory.is_some();
     let directory = values.text(directory, "directory").map(PathBuf::from);
-    if directory.is_none() && node.is_some_and(|node| !matches!(node.value, Value::Null)) {
+    if !is_named && node.is_some_and(|node| !matches!(node.value, Value::Null)) {
         let place = node.map_or(Mark { line: 1, column: 1, width: 1 }, |node| node.mark);
         values.found.problems.push(Problem::new(Origin::File(place), "spool: expected a `directory`"));
     }

@@ -5,18 +5,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use webb_metrics::dynamic::Findings;
 use webb_metrics::dynamic::tree::{Node, Value};
 use webb_observer::stream::FlowSettings;
 use webb_otlp::{Encoding, Environment, OutputConfig, Protocol};
-use webb_rollup::Keys;
 use webb_settings::{Problems, SourceFile};
 
-use super::output::{self, Output};
+use super::output::{self, Configured, Output};
 use super::values::Values;
-use super::{flows, kafka};
+use super::{flows, kafka, rollups};
 
 /// Outputs at most: each has a thread.
 pub const MAX_OUTPUTS: usize = 8;
@@ -53,9 +51,10 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
             let mut values = Values { found: &mut found };
             let [of_rollups, of_flows, otlp, kafka] =
                 values.fields(Some(&root), "the file", ["rollups", "flows", "otlp", "kafka"]);
-            rollups = read_rollups(&mut values, of_rollups);
+            rollups = rollups::read(&mut values, of_rollups);
             flows = flows::read(&mut values, &root, of_flows);
-            outputs = read_outputs(&mut values, [otlp, kafka], environment, flows.is_some());
+            let configured = [!rollups.window.is_zero(), flows.is_some()];
+            outputs = read_outputs(&mut values, [otlp, kafka], environment, configured);
         }
         Err(problem) => found.problems.push(problem),
     }
@@ -65,33 +64,13 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
     Err(found.into_problems(file))
 }
 
-fn read_rollups(values: &mut Values<'_>, node: Option<&Node>) -> webb_rollup::Settings {
-    let defaults = webb_rollup::Settings::default();
-    let [window, max_rows, keys, histograms] =
-        values.fields(node, "rollups", ["window", "max_rows", "keys", "histograms"]);
-    let bounds = (Duration::from_secs(1), Duration::from_hours(1), true);
-    let max_rows = values.number(max_rows, "max_rows", defaults.max_rows as u64, (100, 1_000_000));
-    let known: [(&str, usize); 4] = [("zone", 0), ("service", 1), ("policy", 2), ("pod", 3)];
-    let chosen = values.choices(keys, "keys", &known);
-    let keys = chosen.map_or_else(Keys::default, |chosen| {
-        let has = |key: usize| chosen.contains(&key);
-        Keys { zone: has(0), service: has(1), policy: has(2), pod: has(3) }
-    });
-    webb_rollup::Settings {
-        window: values.duration(window, "window", defaults.window, bounds),
-        keys,
-        max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX),
-        histograms: values.boolean(histograms, "histograms", true),
-    }
-}
-
 fn read_outputs(
     values: &mut Values<'_>,
     [otlp, kafka]: [Option<&Node>; 2],
     environment: &Environment,
-    has_flows: bool,
+    configured: Configured,
 ) -> Vec<Output> {
-    type Read = fn(&mut Values<'_>, &Node, bool) -> Output;
+    type Read = fn(&mut Values<'_>, &Node, Configured) -> Output;
     let mut list: Vec<(&Node, Read)> = Vec::new();
     for (node, key, read) in [(otlp, "otlp", read_output as Read), (kafka, "kafka", kafka::read)] {
         let nodes = node.map(|node| values.found.list(node, key)).unwrap_or_default();
@@ -104,7 +83,7 @@ fn read_outputs(
     let mut outputs: Vec<Output> = Vec::new();
     for (node, read) in list.iter().take(MAX_OUTPUTS) {
         let before = values.found.problems.len();
-        let output = read(values, node, has_flows);
+        let output = read(values, node, configured);
         if values.found.problems.len() > before {
             continue;
         }
@@ -130,7 +109,7 @@ fn shares_spool(one: &OutputConfig, other: &OutputConfig) -> bool {
     path(one).is_some() && path(one) == path(other)
 }
 
-fn read_output(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output {
+fn read_output(values: &mut Values<'_>, node: &Node, configured: Configured) -> Output {
     let [
         name,
         streams,
@@ -184,11 +163,15 @@ fn read_output(values: &mut Values<'_>, node: &Node, has_flows: bool) -> Output 
         spool: output::read_spool(values, spool),
         ..config
     };
-    Output { config, streams: output::read_streams(values, streams, has_flows), mark: node.mark }
+    Output { config, streams: output::read_streams(values, streams, configured), mark: node.mark }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use webb_rollup::Keys;
+
     use super::*;
 
     fn read(text: &str) -> Result<OutputsFile, String> {
@@ -228,6 +211,12 @@ mod tests {
         assert!(read("otlp: []\n").unwrap().outputs.is_empty());
         assert!(read("rollups:\notlp: []\n").unwrap().outputs.is_empty());
         assert!(read("rollups: {window: 0s}\n").unwrap().rollups.window.is_zero());
+
+        // The default of `spool.directory` is no directory.
+        for spool in ["{directory: ''}", "{directory: '', max_bytes: 8MiB}", ""] {
+            let read = read(&format!("otlp:\n- {{name: a, endpoint: 'https://a', spool: {spool}}}\n"));
+            assert_eq!(read.unwrap().outputs[0].config.spool, None, "{spool}");
+        }
     }
 
     /// Each mistake is named with its line and what was expected.
@@ -244,6 +233,15 @@ mod tests {
             (
                 "rollups:\n  keys: [zone, node]\n",
                 "keys: expected zone, service, policy, pod; found \"node\"\n --> outputs.yaml:2:16",
+            ),
+            (
+                "rollups:\n  window: 1500ms\n",
+                "window: expected whole seconds; found \"1500ms\"\n --> outputs.yaml:2:11",
+            ),
+            (
+                "rollups: {window: 0s}\notlp:\n- name: a\n  endpoint: https://a\n  streams: [rollups]\n",
+                "streams: no rows are sent: expected another `rollups.window` than 0s in the file\n \
+                 --> outputs.yaml:5:12",
             ),
             ("rollups: {max_rows: 5}\n", "max_rows: expected a number from 100 to 1000000"),
             ("otlp:\n- endpoint: https://a\n", "name: expected 1 to 63 letters"),
