@@ -106,21 +106,39 @@ fn layer_7(kind: L7Kind, latency_ns: u64, record: L7Record) -> Extra {
     Extra { live: true, trace_id: trace_id.into(), l7: Some(L7 { kind, latency_ns, record }), ..Extra::default() }
 }
 
+/// A SYN that a policy forbids, where it was dropped: which policy that was is known of the verdict
+/// alone.
+fn denied(ids: Ids) -> Flow {
+    Flow {
+        event: FlowEvent::Drop,
+        point: Point::Other,
+        verdict: Verdict::Dropped,
+        reason: Reason(Sym::new("POLICY_DENIED")),
+        direction: Direction::Egress,
+        reply: Reply::Unknown,
+        ..opening(ids)
+    }
+}
+
+/// The verdict of the policy on a packet, which counts nothing.
+fn ruled(flow: Flow, verdict: Verdict) -> Flow {
+    Flow {
+        event: FlowEvent::PolicyVerdict,
+        point: Point::Other,
+        verdict,
+        ruling: Ruling::new(2, Some(0)),
+        bytes: 0,
+        packets: 0,
+        ifindex: 0,
+        ..flow
+    }
+}
+
 /// One flow of each kind, with its name.
 pub(crate) fn kinds(ids: Ids) -> (Vec<(&'static str, Flow)>, Vec<Extra>) {
     let opening = opening(ids);
-    let dropped = Flow {
-        event: FlowEvent::Drop,
-        verdict: Verdict::Dropped,
-        reason: Reason(Sym::new("POLICY_DENIED")),
-        ruling: Ruling::new(2, Some(0)),
-        direction: Direction::Ingress,
-        reply: Reply::Unknown,
-        ..opening
-    };
-    let of_kernel = Flow { reason: Reason(Sym::new("SKB_OF_A_NEW_KERNEL")), ruling: Ruling::default(), ..dropped };
-    let verdict = Flow { event: FlowEvent::PolicyVerdict, ..dropped };
-    let audit = Flow { event: FlowEvent::PolicyVerdict, verdict: Verdict::Audit, ..opening };
+    let dropped = denied(ids);
+    let of_kernel = Flow { reason: Reason(Sym::new("SKB_OF_A_NEW_KERNEL")), ..dropped };
     let ping = Flow { l4: L4::IcmpV4, icmp_type: 8, source_port: 0, destination_port: 0, ..opening };
     let service = Flow {
         service: ServiceEnd::destination(ServiceId(1)),
@@ -181,8 +199,9 @@ pub(crate) fn kinds(ids: Ids) -> (Vec<(&'static str, Flow)>, Vec<Extra>) {
         ("reply", Flow { tcp_flags: TcpFlags::known(TcpFlags::SYN | TcpFlags::ACK), ..reply(opening) }),
         ("dropped by a policy", dropped),
         ("dropped by the kernel", of_kernel),
-        ("verdict of a policy", verdict),
-        ("audit", audit),
+        ("verdict of a policy", ruled(dropped, Verdict::Dropped)),
+        ("verdict that allows", ruled(opening, Verdict::Forwarded)),
+        ("audit", ruled(opening, Verdict::Audit)),
         ("ping", ping),
         ("through a Service", service),
         ("world", world),
@@ -202,17 +221,9 @@ pub(crate) fn kinds(ids: Ids) -> (Vec<(&'static str, Flow)>, Vec<Extra>) {
 /// through a Service at the called pod's.
 pub(crate) fn attempts(ids: Ids) -> Vec<Flow> {
     let opening = opening(ids);
-    let denied = Flow {
-        verdict: Verdict::Dropped,
-        reason: Reason(Sym::new("POLICY_DENIED")),
-        ruling: Ruling::new(2, Some(0)),
-        ..opening
-    };
     let at_called = Flow {
         direction: Direction::Ingress,
         service: ServiceEnd::destination(ServiceId(1)),
-        // That of the policy which allowed the packet.
-        ruling: Ruling::new(2, Some(0)),
         ..opening
     };
     let world = Flow { destination: ids.database, destination_ip: ip("203.0.113.9"), ..opening };
@@ -222,7 +233,7 @@ pub(crate) fn attempts(ids: Ids) -> Vec<Flow> {
         world.connection(ConnectionEvent::TimedOut, 0),
         world.connection(ConnectionEvent::Unreachable, 0),
         opening.connection(ConnectionEvent::Dropped, 0),
-        denied.connection(ConnectionEvent::Denied, 0),
+        Flow { reply: Reply::No, ..denied(ids) }.connection(ConnectionEvent::Denied, 0),
     ]
 }
 
