@@ -6,12 +6,13 @@
 //! | gRPC 1, 4, 8, 10, 11, 14, 15; HTTP 429, 502, 503, 504 | to be sent again, after the time it names |
 //! | gRPC 2; HTTP 500 | to be sent again, a few times |
 //! | gRPC 8 or 11 about the size; HTTP 413 | to be sent in halves |
-//! | gRPC 12 or 13 about the encoding; HTTP 415 | to be sent in another encoding |
+//! | gRPC 12, or 13 about the encoding; HTTP 415 | to be sent in another encoding; of plain bytes refused |
 //! | gRPC 7, 16; HTTP 401, 403 | to be sent again while headers are those of files |
 //! | any other | refused |
 //!
 //! RESOURCE_EXHAUSTED is to be sent again without `RetryInfo` too: a collector that is short of
-//! memory answers so.
+//! memory answers so. UNIMPLEMENTED may be about the encoding whatever its text says: that of gRPC
+//! asks for this status, and for no words.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -57,7 +58,7 @@ pub(crate) enum Verdict {
     Retry { after: Option<Duration>, few: bool },
     /// It is too large.
     TooLarge,
-    /// It is compressed in a way that the receiver does not know.
+    /// It is compressed in a way that the receiver does not know, if it is compressed at all.
     Encoding,
     /// The receiver does not know the sender.
     Login,
@@ -100,7 +101,8 @@ impl Answer {
         let verdict = match status {
             8 | 11 if is_size => Verdict::TooLarge,
             1 | 4 | 8 | 10 | 11 | 14 | 15 => Verdict::Retry { after: details.and_then(retry_info), few: false },
-            12 | 13 if says(&["encoding", "compress"]) => Verdict::Encoding,
+            12 => Verdict::Encoding,
+            13 if says(&["encoding", "compress"]) => Verdict::Encoding,
             7 | 16 => Verdict::Login,
             2 | 17.. => Verdict::Retry { after: None, few: true },
             _ => Verdict::Refused,

@@ -99,8 +99,8 @@ struct Delivery<'a> {
     of_files: String,
     /// Why requests fail.
     of_requests: String,
-    /// Times of the last log lines: of problems, refusals and warnings.
-    logged: [Option<Instant>; 3],
+    /// Times of the last log lines, by [`Line`].
+    logged: [Option<Instant>; 4],
 }
 
 /// Kinds of log lines, which are limited each.
@@ -109,6 +109,7 @@ enum Line {
     Problem,
     Refusal,
     Warning,
+    Encoding,
 }
 
 impl<'a> Delivery<'a> {
@@ -122,7 +123,7 @@ impl<'a> Delivery<'a> {
             files_at: Instant::now() + FILES_INTERVAL,
             of_files: String::new(),
             of_requests: String::new(),
-            logged: [None; 3],
+            logged: [None; 4],
         }
     }
 
@@ -215,18 +216,21 @@ impl<'a> Delivery<'a> {
                 self.works(now);
             }
             Verdict::Encoding if self.output.state().refuse(exchange.request.encoding) => {
-                tracing::warn!(
-                    output = self.output.config.name,
-                    "{}; requests are sent as {} from now on",
-                    self.refusal(answer),
-                    self.output.limits().0.label()
-                );
+                // A receiver that refuses plain bytes too comes here again with the next request.
+                if self.may_log(Line::Encoding, now) {
+                    tracing::warn!(
+                        output = self.output.config.name,
+                        "{}; requests are sent as {} from now on",
+                        self.refusal(answer),
+                        self.output.limits().0.label()
+                    );
+                }
                 // Google's server refuses any other on a connection that had an unknown one.
                 self.sender.forget_connections();
                 self.store.release(exchange.id);
             }
             // Others were under way when the first one was refused.
-            Verdict::Encoding if self.output.state().encoding != exchange.request.encoding => {
+            Verdict::Encoding if self.output.state().is_refused(exchange.request.encoding) => {
                 self.store.release(exchange.id);
             }
             // A login may come with the next change of its Secret, which takes a minute to arrive.
@@ -238,6 +242,9 @@ impl<'a> Delivery<'a> {
                 self.store.release(exchange.id);
             }
             Verdict::Encoding | Verdict::Login | Verdict::Refused => {
+                if *verdict == Verdict::Encoding && exchange.request.encoding == Encoding::None {
+                    self.output.state().forget_refusals(self.output.resolved.encoding);
+                }
                 self.of_requests = self.refusal(answer);
                 self.refuse(exchange, answer, now);
                 self.pace.answered(now);

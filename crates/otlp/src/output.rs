@@ -85,6 +85,13 @@ impl State {
         true
     }
 
+    /// Forgets which encodings the receiver does not take: it does not take plain bytes either, so
+    /// its refusals were about something else.
+    pub(crate) fn forget_refusals(&mut self, configured: Encoding) {
+        self.refused = Default::default();
+        self.encoding = configured;
+    }
+
     /// Notes how many plain bytes the receiver takes.
     pub(crate) fn limit(&mut self, max_bytes: usize) {
         self.max_bytes = self.max_bytes.min(max_bytes);

@@ -42,7 +42,7 @@ fn statuses_of_grpc() {
         for status in [1, 4, 8, 10, 11, 14, 15] {
             assert_eq!(fate(&receiver, vec![reply(status); 4]), Fate::Delivered(5), "{status}");
         }
-        for status in [3, 5, 6, 7, 9, 12, 13, 16] {
+        for status in [3, 5, 6, 7, 9, 13, 16] {
             assert_eq!(fate(&receiver, vec![reply(status)]), Fate::Refused(1), "{status}");
         }
         for status in [2, 99] {
@@ -50,6 +50,10 @@ fn statuses_of_grpc() {
             assert_eq!(fate(&receiver, vec![reply(status); 3]), Fate::Refused(3), "{status}");
         }
     }
+    // It may be about the encoding, whatever its text says.
+    let unimplemented = Reply::grpc(12, "unknown service");
+    assert_eq!(fate(&receiver, vec![unimplemented.clone()]), Fate::Delivered(2));
+    assert_eq!(fate(&receiver, vec![unimplemented; 2]), Fate::Refused(2));
     // What is before the receiver answers by HTTP.
     assert_eq!(fate(&receiver, vec![Reply::http(503); 2]), Fate::Delivered(3));
     for status in [200, 404] {
@@ -265,6 +269,39 @@ fn encodings_have_several_words() {
             assert_eq!((ledger.delivered, ledger.dropped(Loss::Refused)), (20 - refused, refused), "{word:?}");
             assert_eq!(running.output.limits().0, encoding);
         }
+    }
+}
+
+/// A receiver that refuses every encoding, and plain bytes too, refuses something else: each request
+/// is tried once in each and then dropped, and the next one is sent as configured.
+#[test]
+fn a_refusal_of_plain_bytes_is_final() {
+    for (receiver, reply) in [(Receiver::grpc(), Reply::grpc(12, "no")), (Receiver::http(), Reply::http(415))] {
+        receiver.rules().always = Some(reply.clone());
+        let compression = Some(Encoding::Zstd);
+        let running = Running::start(output(OutputConfig { compression, in_flight: 1, ..config(&receiver) }));
+        for refused in [10, 20] {
+            let (encoding, _) = running.output.limits();
+            assert_eq!(encoding, Encoding::Zstd);
+            running.offer([request(Stream::Rollups, encoding, refused - 10..refused)]);
+            let ledger = running.settled();
+            assert_eq!(ledger.dropped(Loss::Refused), refused.unsigned_abs());
+        }
+        let tried: Vec<_> = receiver.came().into_iter().map(|came| came.encoding()).collect();
+        assert_eq!(tried, ["zstd", "gzip", "", "zstd", "gzip", ""]);
+        receiver.rules().always = None;
+        running.offer([request(Stream::Rollups, Encoding::Zstd, 20..30)]);
+        assert_eq!((running.settled().delivered, running.output.limits().0), (10, Encoding::Zstd));
+        drop(running);
+
+        // With several under way too none is tried for ever.
+        receiver.rules().always = Some(reply);
+        let running = Running::start(output(OutputConfig { compression, in_flight: 4, ..config(&receiver) }));
+        let before = receiver.came().len();
+        running.offer((0..20).map(|part| request(Stream::Rollups, Encoding::Zstd, part * 10..part * 10 + 10)));
+        assert_eq!(running.settled().dropped(Loss::Refused), 200);
+        let attempts = receiver.came().len() - before;
+        assert!((20..=20 * 3).contains(&attempts), "{attempts}");
     }
 }
 

@@ -75,6 +75,14 @@ pub(crate) struct Came {
     pub(crate) taken: bool,
 }
 
+impl Came {
+    /// How it was compressed; empty for plain bytes.
+    pub(crate) fn encoding(&self) -> String {
+        let header = self.headers.get("grpc-encoding").or_else(|| self.headers.get("content-encoding"));
+        header.map(|name| name.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+}
+
 /// What the receiver does, in the order in which it looks at it.
 #[derive(Default)]
 pub(crate) struct Rules {
