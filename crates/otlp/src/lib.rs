@@ -41,6 +41,7 @@ mod spool;
 mod store;
 mod target;
 mod tls;
+mod window;
 
 pub use attributes::{Attributes, MAX_ATTRIBUTES, MAX_KEY_BYTES, MAX_RECORD_BYTES, MAX_VALUE_BYTES};
 pub use config::{
@@ -55,3 +56,4 @@ pub use orphans::{Orphan, orphans};
 pub use output::{Output, Owner, SHUTDOWN_BUDGET};
 pub use record::{Encoded, Head, MAX_BODY_BYTES, Record, Severity};
 pub use request::{MAX_REQUEST_BYTES, Request, RequestBuilder, Stream};
+pub use window::last_window_end;

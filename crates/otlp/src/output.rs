@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) encoding: Encoding,
     /// Plain bytes that the receiver takes.
     pub(crate) max_bytes: usize,
+    /// Unix time at which the last window ended whose rows were all offered; 0 if none was.
+    pub(crate) window_end_ns: u64,
     /// Encodings that it does not take.
     refused: [bool; Encoding::ALL.len()],
     /// It has taken a request by zstd.
@@ -126,6 +128,7 @@ impl Output {
                 queue: Queue::default(),
                 encoding,
                 max_bytes,
+                window_end_ns: 0,
                 refused: Default::default(),
                 takes_zstd: false,
                 closed: false,
@@ -156,15 +159,27 @@ impl Output {
     /// Takes a request. Never waits for a disk or a receiver: without room the oldest request of
     /// flows is dropped, then the oldest of rollups, and counted.
     pub fn offer(&self, request: Request) {
+        self.offer_window([request], None);
+    }
+
+    /// Takes requests as [`Output::offer`] does. With them all rows of the window that ended at
+    /// this Unix time were offered; a spool directory says so once it has them
+    /// ([`last_window_end`](crate::last_window_end)).
+    pub fn offer_window(&self, requests: impl IntoIterator<Item = Request>, end_ns: Option<u64>) {
         let created_ms = self.now_ms();
         let mut state = self.state();
-        self.figures.offered(request.stream, request.records);
-        if state.closed {
-            self.figures.dropped(request.stream, Loss::Shutdown, request.records);
-            return;
+        for request in requests {
+            self.figures.offered(request.stream, request.records);
+            if state.closed {
+                self.figures.dropped(request.stream, Loss::Shutdown, request.records);
+                continue;
+            }
+            for dropped in state.queue.offer(request, created_ms, self.config.queue_bytes) {
+                self.figures.dropped(dropped.stream, Loss::QueueFull, dropped.records);
+            }
         }
-        for dropped in state.queue.offer(request, created_ms, self.config.queue_bytes) {
-            self.figures.dropped(dropped.stream, Loss::QueueFull, dropped.records);
+        if let Some(end_ns) = end_ns.filter(|_| !state.closed) {
+            state.window_end_ns = end_ns;
         }
         self.figures.set_queue_bytes(state.queue.memory());
         drop(state);
@@ -222,8 +237,12 @@ impl Output {
         let mut theirs = other.state();
         theirs.closed = true;
         let entries = theirs.queue.extract(|entry| has_files || entry.file.is_none());
+        let window_end_ns = theirs.window_end_ns;
         drop(theirs);
         let mut state = self.state();
+        if state.window_end_ns == 0 {
+            state.window_end_ns = window_end_ns;
+        }
         for entry in entries {
             for dropped in state.queue.adopt(entry, self.config.queue_bytes) {
                 self.figures.dropped(dropped.stream, Loss::QueueFull, dropped.records);

@@ -17,6 +17,7 @@ use webb_settings::confinement;
 use crate::config::SpoolConfig;
 use crate::encoding::Encoding;
 use crate::request::{MAX_REQUEST_BYTES, Request, Stream};
+use crate::window;
 
 /// Files at most.
 pub(crate) const MAX_FILES: usize = 10_000;
@@ -108,7 +109,7 @@ impl Spool {
             // What is no file (a directory, a pipe, a link) is none of ours, whatever its name.
             let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file);
             let (Some((stream, records, encoding)), Some(metadata)) = (parse(&name), metadata) else {
-                if name != LOCK && !name.ends_with(BAD) {
+                if name != LOCK && name != window::FILE && !name.ends_with(BAD) {
                     unknown.insert(name);
                 }
                 continue;
@@ -135,14 +136,31 @@ impl Spool {
     /// That of the system. There is no file then.
     pub(crate) fn write(&self, instance: &str, sequence: u64, request: &Request) -> io::Result<String> {
         let name = name(instance, sequence, request);
-        let (path, partial) = (self.directory.join(&name), self.directory.join(format!("{name}{PARTIAL}")));
-        let written = self.write_to(&partial, &request.body).and_then(|()| fs::rename(&partial, &path));
-        if let Err(error) = written.and_then(|()| self.sync_directory()) {
-            // A directory without room has room for this.
-            let _absent_or_stay = [partial, path].map(fs::remove_file);
+        let path = self.directory.join(&name);
+        if let Err(error) = self.put(&name, &request.body) {
+            let _absent_or_stays = fs::remove_file(path);
             return Err(error);
         }
         Ok(name)
+    }
+
+    /// Writes the time at which the last window ended whose rows were all written. Blocks.
+    ///
+    /// # Errors
+    /// That of the system. The time of before is still there then.
+    pub(crate) fn write_window_end(&self, end_ns: u64) -> io::Result<()> {
+        self.put(window::FILE, window::encode(end_ns).as_bytes())
+    }
+
+    /// Writes a file as a whole.
+    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let partial = self.directory.join(format!("{name}{PARTIAL}"));
+        let renamed = self.write_to(&partial, bytes).and_then(|()| fs::rename(&partial, self.directory.join(name)));
+        if renamed.is_err() {
+            // A directory without room has room for this.
+            let _absent_or_stays = fs::remove_file(partial);
+        }
+        renamed.and_then(|()| self.sync_directory())
     }
 
     fn sync_directory(&self) -> io::Result<()> {

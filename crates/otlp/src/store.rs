@@ -30,6 +30,10 @@ pub(crate) struct Store<'a> {
     /// Time of the next attempt to open or to write.
     retry_at: Instant,
     problem: String,
+    /// The end of a window that was written last, or was tried.
+    window_end_ns: u64,
+    /// That it cannot be written was said.
+    said_window: bool,
 }
 
 /// Whether there is room for a file.
@@ -46,7 +50,8 @@ impl<'a> Store<'a> {
     /// The store of an output, at the beginning of a run: nothing is under way.
     pub(crate) fn new(output: &'a Output) -> Self {
         output.state().queue.iter_mut().for_each(|entry| entry.sending = false);
-        Self { output, spool: None, retry_at: Instant::now(), problem: String::new() }
+        let problem = String::new();
+        Self { output, spool: None, retry_at: Instant::now(), problem, window_end_ns: 0, said_window: false }
     }
 
     /// What is wrong with the directory; empty if nothing is.
@@ -103,10 +108,12 @@ impl<'a> Store<'a> {
     }
 
     fn save(&mut self, config: &SpoolConfig, now: Instant) {
+        // What is offered from here on may be of a later window.
+        let window_end_ns = self.output.state().window_end_ns;
         while self.spool.is_some() {
             let Some((id, request)) = self.output.state().queue.unsaved() else {
                 self.problem.clear();
-                return;
+                return self.save_window_end(window_end_ns);
             };
             match self.room(request.body.len() as u64, config, request.stream) {
                 Room::Free => {}
@@ -127,6 +134,20 @@ impl<'a> Store<'a> {
                     }
                 }
                 Err(error) => return self.fail_io("cannot write to", &error, now),
+            }
+        }
+    }
+
+    /// Writes when the last window ended whose rows are written. That this fails costs no row, so
+    /// nothing waits for it, and the next window tries again.
+    fn save_window_end(&mut self, end_ns: u64) {
+        let Some(spool) = self.spool.as_ref().filter(|_| end_ns != self.window_end_ns) else { return };
+        self.window_end_ns = end_ns;
+        if let Err(error) = spool.write_window_end(end_ns) {
+            self.output.figures.count_spool_error();
+            if !std::mem::replace(&mut self.said_window, true) {
+                let name = &self.output.config.name;
+                tracing::warn!(output = name, "the end of a window cannot be written to the spool directory: {error}");
             }
         }
     }

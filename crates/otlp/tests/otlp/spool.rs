@@ -317,3 +317,45 @@ fn a_read_only_disk_is_survived() {
     assert_eq!(running.settled().delivered, 20);
     assert_eq!(sorted(receiver.taken()), (0..20).collect::<Vec<_>>());
 }
+
+/// The end of a window is written once the directory has all requests of it, and not before; a
+/// place where it cannot be written costs no request.
+#[test]
+fn the_last_window_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = OutputConfig { spool: Some(spool(directory.path())), ..nowhere() };
+    let known = || webb_otlp::last_window_end(&config, 1000);
+    let output = Arc::new(of_instance(config.clone(), "one"));
+    output.offer_window([request(Stream::Rollups, Encoding::Gzip, 0..10)], Some(700));
+    assert_eq!(known(), Ok(None), "no file has the rows yet");
+    let running = Running::again(output);
+    let is = |end_ns: u64| {
+        wait_for("the end of the window", || match known() {
+            Ok(Some(found)) if found == end_ns => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    };
+    is(700);
+    assert_eq!(names(directory.path()).iter().filter(|name| name.contains(".rollups.10.")).count(), 1);
+    // Rows of a window that is not over are no end of one.
+    running.offer([request(Stream::Rollups, Encoding::Gzip, 10..20)]);
+    wait_for("files", || {
+        let files = running.output.figures().spool_files();
+        if files == 2 { Ok(()) } else { Err(files.to_string()) }
+    });
+    assert_eq!(known(), Ok(Some(700)));
+    running.output.offer_window([request(Stream::Rollups, Encoding::Gzip, 20..30)], Some(800));
+    is(800);
+
+    let file = directory.path().join("main/last-window");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    running.output.offer_window([request(Stream::Rollups, Encoding::Gzip, 30..40)], Some(900));
+    wait_for("the request's file", || {
+        let figures = running.output.figures();
+        let seen = (figures.spool_files(), figures.spool_errors());
+        if seen == (4, 1) { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    assert!(known().is_err());
+    assert_eq!(running.output.figures().ledger(Stream::Rollups).waiting, 40);
+}
