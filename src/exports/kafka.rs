@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use webb_metrics::dynamic::tree::{Node, Value};
 use webb_otlp::{Encoding, KafkaConfig, MAX_MESSAGE_BYTES, Mechanism, MessageForm, OutputConfig, SaslConfig, Stream};
 
-use super::output::{Configured, Output, read_batch, read_queue, read_retry, read_spool, read_streams, read_timeout, read_tls};
+use super::output::{
+    Configured, Output, read_batch, read_queue, read_retry, read_spool, read_streams, read_timeout, read_tls,
+};
 use super::values::Values;
 
 /// Reads one output. Values that are missing are those of [`OutputConfig::kafka_named`].

@@ -147,8 +147,7 @@ fn all_files_at_once() {
 /// Outputs that get nothing are no mistake of the file, but are not silent either.
 #[test]
 fn outputs_without_a_stream_are_said() {
-    let check =
-        |outputs: &str| answer_beside("outputs_config: outputs.yaml\n", &[("outputs.yaml", outputs)], false);
+    let check = |outputs: &str| answer_beside("outputs_config: outputs.yaml\n", &[("outputs.yaml", outputs)], false);
     let said = "nothing is sent: `rollups.window` is 0s, and there is no section `flows`";
     let idle = check("rollups: {window: 0s}\notlp:\n- {name: main, endpoint: 'https://a'}\n");
     assert!(idle.contains(said) && idle.contains("valid, 1 warning"), "{idle}");

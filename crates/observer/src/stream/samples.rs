@@ -221,11 +221,7 @@ pub(crate) fn kinds(ids: Ids) -> (Vec<(&'static str, Flow)>, Vec<Extra>) {
 /// through a Service at the called pod's.
 pub(crate) fn attempts(ids: Ids) -> Vec<Flow> {
     let opening = opening(ids);
-    let at_called = Flow {
-        direction: Direction::Ingress,
-        service: ServiceEnd::destination(ServiceId(1)),
-        ..opening
-    };
+    let at_called = Flow { direction: Direction::Ingress, service: ServiceEnd::destination(ServiceId(1)), ..opening };
     let world = Flow { destination: ids.database, destination_ip: ip("203.0.113.9"), ..opening };
     vec![
         opening.connection(ConnectionEvent::Refused, 0),
