@@ -155,7 +155,7 @@ impl Pipeline {
                 let site = RollupSite { cluster: String::new(), node: "here".to_owned() };
                 let state = Arc::new(RollupState::new(Arc::clone(&lane), site));
                 let settings = Settings { window: Duration::from_secs(1), ..Settings::default() };
-                state.want(WantedRollups { settings, outputs: vec![Arc::clone(&output)] });
+                state.want(WantedRollups { settings, outputs: vec![Arc::clone(&output)], ..WantedRollups::default() });
                 let (of_thread, its) = (Arc::clone(&state), Arc::clone(&lifecycle));
                 let rows = start(&mut threads, move || roll_up(&its, &items, &of_thread));
                 let (sending, sender) = (Arc::clone(&output), Sender(Arc::clone(&lifecycle)));

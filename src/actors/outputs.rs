@@ -214,7 +214,7 @@ impl Outputs {
         };
         let of = |stream| wanted.outputs.iter().filter(move |output| output.streams.contains(&stream));
         let outputs = of(Stream::Rollups).filter_map(running).collect();
-        self.streams.rollups.want(WantedRollups { settings: wanted.rollups, outputs });
+        self.streams.rollups.want(WantedRollups { settings: wanted.rollups, spread: wanted.spread, outputs });
         let outputs: Vec<_> = of(Stream::Flows).filter_map(running).collect();
         if let Some(lane) = &self.streams.lane {
             let are_sent = wanted.flows.is_some() && !outputs.is_empty();

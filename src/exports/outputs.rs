@@ -24,6 +24,8 @@ pub const MAX_OUTPUTS: usize = 8;
 pub struct OutputsFile {
     /// The rows.
     pub rollups: webb_rollup::Settings,
+    /// Share of a window over which rows are sent, in percent.
+    pub spread: u8,
     /// The flows; none if none are sent.
     pub flows: Option<FlowSettings>,
     /// The receivers, in the file's order.
@@ -39,7 +41,8 @@ pub struct OutputsFile {
 pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, Problems> {
     let file = Arc::new(file);
     let mut found = Findings::default();
-    let (mut rollups, mut flows, mut outputs) = (webb_rollup::Settings::default(), None, Vec::new());
+    let (mut rollups, mut spread) = (webb_rollup::Settings::default(), 0);
+    let (mut flows, mut outputs) = (None, Vec::new());
     match Node::read(&file.text) {
         // A file is empty for a moment while it is written; one without outputs says so.
         Ok(root) if matches!(root.value, Value::Null) => {
@@ -51,7 +54,7 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
             let mut values = Values { found: &mut found };
             let [of_rollups, of_flows, otlp, kafka] =
                 values.fields(Some(&root), "the file", ["rollups", "flows", "otlp", "kafka"]);
-            rollups = rollups::read(&mut values, of_rollups);
+            (rollups, spread) = rollups::read(&mut values, of_rollups);
             flows = flows::read(&mut values, &root, of_flows);
             let configured = [!rollups.window.is_zero(), flows.is_some()];
             outputs = read_outputs(&mut values, [otlp, kafka], environment, configured);
@@ -59,7 +62,7 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
         Err(problem) => found.problems.push(problem),
     }
     if found.problems.is_empty() {
-        return Ok(OutputsFile { rollups, flows, outputs, file });
+        return Ok(OutputsFile { rollups, spread, flows, outputs, file });
     }
     Err(found.into_problems(file))
 }
@@ -183,14 +186,14 @@ mod tests {
     #[test]
     fn a_file_says_what_it_says() {
         let short = read("otlp:\n- {name: main, endpoint: 'https://otel.example:4317'}\n").unwrap();
-        assert_eq!(short.rollups, webb_rollup::Settings::default());
+        assert_eq!((short.rollups, short.spread), (webb_rollup::Settings::default(), 20));
         let [output] = &short.outputs[..] else { panic!("{short:?}") };
         let expected =
             OutputConfig { endpoint: Some("https://otel.example:4317".into()), ..OutputConfig::named("main") };
         assert_eq!(output.config, expected);
 
         let long = read(
-            "rollups: {window: 5m, max_rows: 500, keys: [zone, pod], histograms: false}\n\
+            "rollups: {window: 5m, max_rows: 500, keys: [zone, pod], spread: 100%, histograms: false}\n\
              otlp:\n\
              - name: main\n  endpoint: http://collector:4318\n  insecure: true\n  protocol: http/protobuf\n  \
              compression: zstd\n  headers_directory: /etc/webb/headers\n  timeout: 3s\n  \
@@ -202,7 +205,7 @@ mod tests {
         assert_eq!((long.rollups.window, long.rollups.max_rows), (Duration::from_mins(5), 500));
         assert_eq!(long.rollups.keys, Keys { zone: true, service: false, policy: false, pod: true });
         let [Output { config, .. }] = &long.outputs[..] else { panic!("{long:?}") };
-        assert!(!long.rollups.histograms && config.insecure);
+        assert!(!long.rollups.histograms && config.insecure && long.spread == 100);
         assert_eq!((config.protocol, config.compression), (Some(Protocol::HttpProtobuf), Some(Encoding::Zstd)));
         assert_eq!((config.batch.max_records, config.batch.max_bytes, config.in_flight), (10, 1 << 20, 4));
         let spool = config.spool.as_ref().unwrap();
@@ -243,6 +246,12 @@ mod tests {
                 "streams: no rows are sent: expected another `rollups.window` than 0s in the file\n \
                  --> outputs.yaml:5:12",
             ),
+            (
+                "rollups:\n  spread: 20\n",
+                "spread: expected a share from 0% to 100%; found the number 20\n --> outputs.yaml:2:11",
+            ),
+            ("rollups: {spread: 101%}\n", "spread: expected a share from 0% to 100%; found \"101%\""),
+            ("rollups: {spread: -1%}\n", "spread: expected a share from 0% to 100%"),
             ("rollups: {max_rows: 5}\n", "max_rows: expected a number from 100 to 1000000"),
             ("otlp:\n- endpoint: https://a\n", "name: expected 1 to 63 letters"),
             ("otlp:\n- {name: a, endpoint: 'http://a'}\n", "insecure"),

@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use webb_metrics::dynamic::tree::Node;
-use webb_rollup::{Keys, Settings};
+use webb_rollup::{DEFAULT_SPREAD, Keys, Settings};
 
 use super::values::Values;
 
-/// The rows that a file asks for.
-pub(super) fn read(values: &mut Values<'_>, node: Option<&Node>) -> Settings {
+/// The rows that a file asks for, and the share of a window over which they are sent, in percent.
+pub(super) fn read(values: &mut Values<'_>, node: Option<&Node>) -> (Settings, u8) {
     let defaults = Settings::default();
-    let [window, max_rows, keys, histograms] =
-        values.fields(node, "rollups", ["window", "max_rows", "keys", "histograms"]);
+    let [window, max_rows, keys, spread, histograms] =
+        values.fields(node, "rollups", ["window", "max_rows", "keys", "spread", "histograms"]);
     let max_rows = values.number(max_rows, "max_rows", defaults.max_rows as u64, (100, 1_000_000));
-    Settings {
+    let settings = Settings {
         window: read_window(values, window, defaults.window),
         keys: read_keys(values, keys),
         max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX),
         histograms: values.boolean(histograms, "histograms", true),
-    }
+    };
+    (settings, values.percent(spread, "spread", DEFAULT_SPREAD))
 }
 
 /// The length of a window: its start and its end are whole seconds of Unix time.

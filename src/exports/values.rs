@@ -93,6 +93,19 @@ impl Values<'_> {
         })
     }
 
+    /// A share in whole percent.
+    pub(super) fn percent(&mut self, node: Option<&Node>, what: &str, default: u8) -> u8 {
+        let Some(node) = node else { return default };
+        let parsed = match &node.value {
+            Value::Text(text) => text.strip_suffix('%').and_then(|number| number.parse().ok()),
+            _ => None,
+        };
+        parsed.filter(|percent| *percent <= 100).unwrap_or_else(|| {
+            self.expected(node, what, "a share from 0% to 100%");
+            default
+        })
+    }
+
     /// A size within bounds.
     pub(super) fn bytes(&mut self, node: Option<&Node>, what: &str, default: u64, (least, most): (u64, u64)) -> u64 {
         let Some(node) = node else { return default };

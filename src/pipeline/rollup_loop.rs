@@ -6,8 +6,6 @@
 //! the flow that caused it.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher as _};
-use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,45 +14,38 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_flow::clock::unix_ns;
-use webb_flow::hash::seed;
 use webb_flow::open::{Corrections, ListingStep};
 use webb_index::{Index, Place};
-use webb_otlp::{Attributes, Encoded, Encoding, Feed, Output, Request, RequestBuilder, Stream};
-use webb_rollup::{Encoder, Rollups, Seen, Settings, Totals, Window, Windows};
+use webb_otlp::{Encoded, Feed, Output, Request, Stream};
+use webb_rollup::{DEFAULT_SPREAD, Encoder, Rollups, Seen, Settings, Totals, Window, Windows};
 
+use super::rollup_site::{ROLLUPS_SCOPE, RollupSite, new_instance, resource, spread, uuid};
 use super::{Batch, Item, Lane, Lifecycle};
-
-/// Scope of the records, and the version of their attributes.
-const SCOPE: (&str, &str) = ("webb.rollups", "1");
 
 /// Time without further losses after which a listing follows: it would be lost as well.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Share of a window over which the agents of a cluster spread their requests.
-const SPREAD: u32 = 5;
-
 /// Rows that are wanted, and those that take them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct WantedRollups {
     /// The rows. A change applies from the next window on.
     pub settings: Settings,
+    /// Share of a window, in percent, over which the agents of a cluster spread their requests.
+    pub spread: u8,
     /// Outputs that take them; without one no rows are made.
     pub outputs: Vec<Arc<Output>>,
+}
+
+impl Default for WantedRollups {
+    fn default() -> Self {
+        Self { settings: Settings::default(), spread: DEFAULT_SPREAD, outputs: Vec::new() }
+    }
 }
 
 impl WantedRollups {
     fn is_on(&self) -> bool {
         !self.settings.window.is_zero() && !self.outputs.is_empty()
     }
-}
-
-/// The node that rows are of.
-#[derive(Debug, Clone)]
-pub struct RollupSite {
-    /// Name of the cluster.
-    pub cluster: String,
-    /// Name of the node.
-    pub node: String,
 }
 
 /// The rows of the open window, kept over the runs of the thread.
@@ -295,7 +286,8 @@ impl RollupState {
     /// Has what is held be offered at this node's time: all agents of a cluster end their windows
     /// at once.
     fn spread(&self, work: &mut Work, window: u64, now: Instant) {
-        work.flush_at.get_or_insert_with(|| now + spread(&self.site.node, window));
+        let percent = work.wanted.spread;
+        work.flush_at.get_or_insert_with(|| now + spread(&self.site.node, window, percent));
     }
 
     /// Begins a window with the wanted settings as another instance: its start may be that of a
@@ -376,7 +368,9 @@ impl RollupState {
     fn make_feeds(&self, work: &mut Work) {
         work.hold();
         let resource = resource(&self.site, &uuid(work.instance), work.place);
-        let feed = |output: &Arc<Output>| Feed::new(Arc::clone(output), Stream::Rollups, &resource, SCOPE.0, SCOPE.1);
+        let feed = |output: &Arc<Output>| {
+            Feed::new(Arc::clone(output), Stream::Rollups, &resource, ROLLUPS_SCOPE.0, ROLLUPS_SCOPE.1)
+        };
         work.feeds = work.wanted.outputs.iter().map(feed).collect();
     }
 }
@@ -431,61 +425,6 @@ fn hold(held: &mut Vec<(Arc<Output>, Request)>, output: &Arc<Output>, request: R
         bytes -= request.body.len();
         output.offer(request);
     }
-}
-
-/// A request of a single heartbeat, of a window without rows that ends now: for a check of an
-/// output before an agent sends to it. `instance`: a UUID.
-///
-/// # Errors
-/// If there is no memory to compress it with.
-pub fn heartbeat(site: &RollupSite, instance: &str, encoding: Encoding) -> io::Result<Option<Request>> {
-    let resource = resource(site, instance, Place::default());
-    let mut builder = RequestBuilder::new(Stream::Rollups, &resource, SCOPE.0, SCOPE.1);
-    let now_ns = unix_ns();
-    let window = Window { start: now_ns / 1_000_000_000, seconds: 0 };
-    let mut encoder = Encoder::new(new_instance());
-    encoder.window(window, &mut Rollups::new(Settings::default()), (0, None), now_ns, |record| builder.push(record));
-    builder.take(encoding)
-}
-
-/// Delay of this node's requests within a window.
-fn spread(node: &str, window: u64) -> Duration {
-    // The same for a node at each of its starts.
-    let mut hasher = DefaultHasher::new();
-    hasher.write(node.as_bytes());
-    let part = Duration::from_secs(window) / SPREAD;
-    part.mul_f64(f64::from(u16::try_from(hasher.finish() % 1000).unwrap_or(0)) / 1000.0)
-}
-
-/// A random UUID, as text.
-pub fn new_uuid() -> String {
-    uuid(new_instance())
-}
-
-fn new_instance() -> u128 {
-    u128::from(seed()) << 64 | u128::from(seed())
-}
-
-/// Attributes of the agent in every request. `instance`: a UUID.
-pub fn resource(site: &RollupSite, instance: &str, place: Place) -> Attributes {
-    let mut attributes = Attributes::new();
-    attributes.string("service.name", "webb");
-    attributes.string("service.version", env!("CARGO_PKG_VERSION"));
-    attributes.string("service.instance.id", instance);
-    attributes.string("k8s.cluster.name", &site.cluster);
-    attributes.string("k8s.node.name", &site.node);
-    attributes.string("cloud.availability_zone", &place.zone.text());
-    attributes.string("cloud.region", &place.region.text());
-    attributes
-}
-
-/// A number in the form of a random UUID.
-fn uuid(number: u128) -> String {
-    const VERSION: u128 = 0xf << 76;
-    const VARIANT: u128 = 0x3 << 62;
-    let hex = format!("{:032x}", number & !VERSION & !VARIANT | 0x4 << 76 | 0x2 << 62);
-    let part = |from, to| hex.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 /// Runs until it is stopped and woken, then empties the lane and sends the rows of the open window.

@@ -12,23 +12,6 @@ use crate::pipeline::Consumer;
 
 const S: u64 = 1_000_000_000;
 
-/// A receiver that checks the form of an id finds that of a random UUID.
-#[test]
-fn instances_are_uuids() {
-    assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
-    assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-    assert_ne!(new_instance(), new_instance());
-}
-
-/// Nodes send at different times, within a fifth of the window.
-#[test]
-fn requests_are_spread() {
-    let delays: Vec<Duration> = (0..200).map(|node| spread(&format!("worker-{node}"), 60)).collect();
-    assert!(delays.iter().all(|delay| *delay < Duration::from_secs(12)));
-    let early = delays.iter().filter(|delay| **delay < Duration::from_secs(6)).count();
-    assert!((40..160).contains(&early), "{early} of 200");
-}
-
 /// An output without a receiver, with requests of so many records, and so many bytes in memory.
 fn output(max_records: u32, queue_bytes: u64) -> Arc<Output> {
     let endpoint = Some("https://not.there".to_owned());
@@ -41,7 +24,7 @@ fn state(node: &str, output: &Arc<Output>) -> RollupState {
     let (lane, _) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
     let site = RollupSite { cluster: "default".to_owned(), node: node.to_owned() };
     let state = RollupState::new(Arc::new(lane), site);
-    state.want(WantedRollups { settings: Settings::default(), outputs: vec![Arc::clone(output)] });
+    state.want(WantedRollups { outputs: vec![Arc::clone(output)], ..WantedRollups::default() });
     state
 }
 
@@ -75,7 +58,7 @@ fn a_window_leaves_at_the_nodes_time() {
         let output = output(10, 16 << 20);
         let state = state(node, &output);
         let work = &mut *state.work();
-        let delay = u64::try_from(spread(node, 60).as_millis()).unwrap();
+        let delay = u64::try_from(spread(node, 60, DEFAULT_SPREAD).as_millis()).unwrap();
         state.turn(work, 90 * S, at(0));
         state.turn(work, 90 * S, at(delay - 1));
         assert_eq!(offered(&output), 0, "of the start");

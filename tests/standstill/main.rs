@@ -119,7 +119,7 @@ impl Outputs {
         let site = RollupSite { cluster: "default".to_owned(), node: "node".to_owned() };
         let state = Arc::new(RollupState::new(rows_lane, site));
         let settings = Settings { window: Duration::from_secs(1), ..Settings::default() };
-        state.want(WantedRollups { settings, outputs: vec![Arc::clone(&sent_to)] });
+        state.want(WantedRollups { settings, outputs: vec![Arc::clone(&sent_to)], ..WantedRollups::default() });
         let of = &pipeline.intensity;
         let history = Arc::new(History::new(65_535));
         let recorded = Arc::new(HistoryState::new(history, flows_lane, "node".to_owned(), None));

@@ -33,7 +33,7 @@ use webb_index::{End, Flows, Index};
 
 pub use encode::{Encoder, GAP, HEARTBEAT, ROLLUP, Seen};
 pub use key::{EndKey, Fold, Reporter, RowKey};
-pub use settings::{Keys, Settings};
+pub use settings::{DEFAULT_SPREAD, Keys, Settings};
 pub use sums::{BOUNDS_US, Connections, Histogram, Sums};
 pub use window::{Closing, Window, Windows};
 

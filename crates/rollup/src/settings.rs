@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Share of a window over which the agents of a cluster spread their requests, in percent, unless
+/// configured.
+pub const DEFAULT_SPREAD: u8 = 20;
+
 /// Optional parts of a row's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a part that is on or off")]
