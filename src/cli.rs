@@ -335,7 +335,7 @@ pub struct CheckConfigArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Send a heartbeat to each output, and print the answers
+    /// Send a heartbeat to each output in each of its streams, and print the answers
     #[arg(long)]
     pub send: bool,
 }

@@ -5,8 +5,8 @@ Every problem is reported, each with its line and what was expected; then what a
 The files that `metrics_config`, `export.config` and `outputs_config` name are checked too, where
 they exist, whatever is wrong with another. Flags and the machine play no part, and of variables
 only OTEL_EXPORTER_OTLP_*, for outputs.
-With --send each output of `outputs_config` gets a heartbeat, once, with the variables and files of
-this machine; the receiver's answer is printed.
+With --send each output of `outputs_config` gets a heartbeat in each stream that is sent to it,
+once, with the variables and files of this machine; the receiver's answers are printed.
 
 Examples:
   webb check-config /etc/webb/webb.yaml

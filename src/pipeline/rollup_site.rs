@@ -7,6 +7,7 @@ use std::time::Duration;
 use webb_flow::clock::unix_ns;
 use webb_flow::hash::seed;
 use webb_index::Place;
+use webb_observer::stream;
 use webb_otlp::{Attributes, Encoding, Request, RequestBuilder, Stream};
 use webb_rollup::{Encoder, Rollups, Settings, Window};
 
@@ -22,14 +23,18 @@ pub struct RollupSite {
     pub node: String,
 }
 
-/// A request of a single heartbeat, of a window without rows that ends now: for a check of an
-/// output before an agent sends to it. `instance`: a UUID.
+/// A request of a single heartbeat in a stream, of a window without rows that ends now: for a check
+/// of an output before an agent sends to it. `instance`: a UUID.
 ///
 /// # Errors
 /// If there is no memory to compress it with.
-pub fn heartbeat(site: &RollupSite, instance: &str, encoding: Encoding) -> io::Result<Option<Request>> {
+pub fn heartbeat(site: &RollupSite, instance: &str, stream: Stream, encoding: Encoding) -> io::Result<Option<Request>> {
+    let scope = match stream {
+        Stream::Rollups => ROLLUPS_SCOPE,
+        Stream::Flows => stream::SCOPE,
+    };
     let resource = resource(site, instance, Place::default());
-    let mut builder = RequestBuilder::new(Stream::Rollups, &resource, ROLLUPS_SCOPE.0, ROLLUPS_SCOPE.1);
+    let mut builder = RequestBuilder::new(stream, &resource, scope.0, scope.1);
     let now_ns = unix_ns();
     let window = Window { start: now_ns / 1_000_000_000, seconds: 0 };
     let mut encoder = Encoder::new(new_instance());

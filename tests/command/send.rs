@@ -58,9 +58,9 @@ fn heartbeats_are_sent_and_answers_printed() {
         let [(checked, printed), (checked_as_json, json)] = [false, true].map(check);
         assert_eq!(checked, Checked::Failed);
         for expected in [
-            format!("output good: sent: http://{good_at} answers 200"),
-            format!("output bad: failed: http://{bad_at} answers 403"),
-            format!("output away: failed: no delivery to http://{away_at}: "),
+            format!("output good, rollups: sent: http://{good_at} answers 200"),
+            format!("output bad, rollups: failed: http://{bad_at} answers 403"),
+            format!("output away, rollups: failed: no delivery to http://{away_at}: "),
         ] {
             assert!(printed.contains(&expected), "{expected}: {printed}");
         }
@@ -83,6 +83,36 @@ fn heartbeats_are_sent_and_answers_printed() {
     assert!(checked == Checked::Valid && !String::from_utf8(out).unwrap().contains("good"));
 }
 
+/// An output gets a heartbeat in each stream that is sent to it, as the stream's records are: with
+/// its scope, and answered apart.
+#[test]
+fn each_stream_gets_a_heartbeat() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let outputs = directory.path().join("outputs.yaml");
+    let one = |name: &str, streams: &str| {
+        format!("- {{name: {name}, endpoint: 'http://{at}', protocol: http/protobuf, streams: {streams}}}\n")
+    };
+    let text = format!("flows: {{}}\notlp:\n{}{}", one("both", "[rollups, flows]"), one("some", "[flows]"));
+    std::fs::write(&outputs, text).unwrap();
+    let config = directory.path().join("webb.yaml");
+    std::fs::write(&config, format!("outputs_config: {}\n", outputs.display())).unwrap();
+    let mut out = Vec::new();
+    let requests = std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| ["200 OK", "403 Forbidden", "200 OK"].map(|status| answer(&listener, status)));
+        check_file(&config, true, (&app::check, Some(&app::send_heartbeats)), &mut out).unwrap();
+        receiver.join().unwrap()
+    });
+    let report: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let trials = report["sent"].as_array().unwrap().iter();
+    let trials: Vec<_> = trials.map(|one| (&one["output"], &one["stream"], one["succeeded"] == true)).collect();
+    let [both, some, rollups, flows] = ["both", "some", "rollups", "flows"].map(serde_json::Value::from);
+    assert_eq!(trials, [(&both, &rollups, true), (&both, &flows, false), (&some, &flows, true)]);
+    let scopes = requests.map(|request| request.resource_logs[0].scope_logs[0].scope.clone().unwrap().name);
+    assert_eq!(scopes, ["webb.rollups", "webb.flows", "webb.flows"]);
+}
+
 /// Without outputs there is nothing to send, and that is said.
 #[test]
 fn nothing_is_sent_without_outputs() {
@@ -93,7 +123,7 @@ fn nothing_is_sent_without_outputs() {
     let checked = check_file(&config, false, (&app::check, Some(&app::send_heartbeats)), &mut out).unwrap();
     let printed = String::from_utf8(out).unwrap();
     assert!(
-        checked == Checked::Valid && printed.ends_with("Nothing was sent: no output is configured.\n"),
+        checked == Checked::Valid && printed.ends_with("Nothing was sent: no output and stream is configured.\n"),
         "{printed}"
     );
 }

@@ -27,6 +27,9 @@ pub type Attempt<'a> = dyn Fn(&Resolved) -> Vec<Trial> + 'a;
 pub struct Trial {
     /// The output.
     pub output: String,
+    /// The stream of what was sent; none if that could not be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<&'static str>,
     /// Whether it has succeeded.
     pub succeeded: bool,
     /// The answer, or what stands in its way.
@@ -117,10 +120,11 @@ pub fn check_file(
 
 fn write_trials(trials: &[Trial], out: &mut dyn Write) -> io::Result<()> {
     if trials.is_empty() {
-        return writeln!(out, "Nothing was sent: no output is configured.");
+        return writeln!(out, "Nothing was sent: no output and stream is configured.");
     }
-    for Trial { output, succeeded, answer } in trials {
-        writeln!(out, "output {output}: {}: {answer}", if *succeeded { "sent" } else { "failed" })?;
+    for Trial { output, stream, succeeded, answer } in trials {
+        let stream = stream.map(|stream| format!(", {stream}")).unwrap_or_default();
+        writeln!(out, "output {output}{stream}: {}: {answer}", if *succeeded { "sent" } else { "failed" })?;
     }
     Ok(())
 }

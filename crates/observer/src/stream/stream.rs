@@ -27,7 +27,7 @@ use crate::unix_ns;
 use crate::walk::{Step, Walk};
 
 /// Scope of the records, and the version of their attributes.
-const SCOPE: (&str, &str) = ("webb.flows", "1");
+pub const SCOPE: (&str, &str) = ("webb.flows", "1");
 
 /// Records of a turn at most.
 const EVENTS_A_TURN: usize = 4096;
