@@ -5,13 +5,15 @@
 //! offered meanwhile waits in the new one's queue.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::Addr;
+use webb_flow::clock::unix_ns;
 use webb_flow::fault::{Component, Components};
 use webb_observer::stream::{FlowStream, WantedFlows};
-use webb_otlp::{Environment, Figures, Orphan, Output, OutputConfig, Stream, orphans};
+use webb_otlp::{Environment, Figures, Orphan, Output, OutputConfig, Stream, last_window_end, orphans};
 
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
@@ -23,6 +25,9 @@ use crate::pipeline::{Lane, RollupState, WantedRollups};
 /// wait for that.
 const TAKEN_UP_EVERY: Duration = Duration::from_millis(10);
 const TAKEN_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Longest wait for what processes before have left in spool directories.
+const LOOK_BACK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Names of outputs that are gone whose figures are kept: a counter does not end while the agent
 /// runs.
@@ -80,6 +85,8 @@ pub struct Outputs {
     members: Mutex<BTreeMap<String, Member>>,
     /// Figures of outputs that are gone, the last one at the end.
     gone: Mutex<Vec<(String, Arc<Figures>)>>,
+    /// What processes before have left was looked at.
+    has_looked_back: AtomicBool,
     /// Directories that no output uses, as last logged.
     orphans: Arc<Mutex<Vec<Orphan>>>,
 }
@@ -87,7 +94,8 @@ pub struct Outputs {
 impl Outputs {
     /// A set without outputs.
     pub fn new(factory: OutputFactory, streams: Streams) -> Self {
-        Self { factory, streams, members: Mutex::default(), gone: Mutex::default(), orphans: Arc::default() }
+        let (members, gone, orphans) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { factory, streams, members, gone, has_looked_back: AtomicBool::new(false), orphans }
     }
 
     /// The figures of all outputs by name, those that are gone included.
@@ -120,6 +128,7 @@ impl Outputs {
                 }
             }
         }
+        self.look_back(wanted).await;
         self.offer_to(wanted, &new);
         // What was written goes to the outputs that leave.
         let taken_up = async {
@@ -143,6 +152,29 @@ impl Outputs {
         }
         self.look_for_orphans(wanted);
         failed
+    }
+
+    /// Before rows are made for the first time: finds out when the last window of a process before
+    /// ended, where a spool directory says so. A file system that hangs is not waited for.
+    async fn look_back(&self, wanted: &OutputsFile) {
+        let of_rows = wanted.outputs.iter().filter(|output| output.streams.contains(&Stream::Rollups));
+        let configs: Vec<OutputConfig> = of_rows.map(|output| output.config.clone()).collect();
+        let are_made = !wanted.rollups.window.is_zero() && !configs.is_empty();
+        if !are_made || self.has_looked_back.swap(true, Relaxed) {
+            return;
+        }
+        let read = move || configs.iter().map(|config| last_window_end(config, unix_ns())).collect::<Vec<_>>();
+        let reading = tokio::task::spawn_blocking(read);
+        let Ok(Ok(found)) = tokio::time::timeout(LOOK_BACK_LIMIT, reading).await else {
+            tracing::warn!("spool directories have not said in time when the last window ended");
+            return;
+        };
+        for why in found.iter().filter_map(|found| found.as_ref().err()) {
+            tracing::warn!("it is not known when the last window ended: {why}");
+        }
+        if let Some(end_ns) = found.into_iter().filter_map(|found| found.ok().flatten()).max() {
+            self.streams.rollups.ended_before(end_ns);
+        }
     }
 
     /// Has directories with requests that no output sends be logged, those that are new. Nothing

@@ -60,6 +60,8 @@ pub struct RollupState {
     figures: Figures,
     /// Reads what the eBPF programs have seen.
     seen: OnceLock<ReadSeen>,
+    /// Unix time at which the last window of a process before ended.
+    ended_before: OnceLock<u64>,
     /// Most connections that can be open, and what requests a listing of them.
     following: OnceLock<(usize, RequestListing)>,
 }
@@ -169,12 +171,19 @@ impl RollupState {
         let (wants, taken) = (AtomicU64::new(0), AtomicU64::new(0));
         let (wanted, work) = (ArcSwap::default(), Mutex::new(work));
         let (figures, seen, following) = (Figures::default(), OnceLock::new(), OnceLock::new());
-        Self { lane, site, wanted, wants, taken, work, figures, seen, following }
+        let ended_before = OnceLock::new();
+        Self { lane, site, wanted, wants, taken, work, figures, seen, ended_before, following }
     }
 
     /// Has heartbeats say how many packets the programs saw, and how many no row has. Applies once.
     pub fn reads_seen(&self, read: ReadSeen) {
         let _first_stays = self.seen.set(read);
+    }
+
+    /// Has the first gap begin where the last window of a process before ended. Applies once, before
+    /// rows are wanted.
+    pub fn ended_before(&self, unix_ns: u64) {
+        let _first_stays = self.ended_before.set(unix_ns);
     }
 
     /// Has rows say how many connections are open, `most` at most; `list` requests a listing of
@@ -303,8 +312,11 @@ impl RollupState {
         work.rollups.apply(work.settings);
         self.list();
         work.windows = Some(Windows::new(work.settings.window, now_ns));
+        let last_ns = work.last_ns.or_else(|| self.ended_before.get().copied());
+        // The clock may have gone back while no rows were wanted.
+        let last_ns = last_ns.filter(|last_ns| *last_ns <= now_ns);
         let Work { encoder, feeds, held, .. } = work;
-        add_to_all(feeds, held, encoder.gap(work.last_ns, now_ns));
+        add_to_all(feeds, held, encoder.gap(last_ns, now_ns));
         work.hold();
     }
 
@@ -386,11 +398,14 @@ impl Work {
         }
     }
 
-    /// Offers the requests that are held.
+    /// Offers the requests that are held: an output then has all rows of the last window.
     fn flush(&mut self) {
         self.flush_at = None;
-        for (output, request) in self.held.drain(..) {
-            output.offer(request);
+        while let Some(output) = self.held.first().map(|(output, _)| Arc::clone(output)) {
+            let held = std::mem::take(&mut self.held).into_iter();
+            let (of_it, rest): (Vec<_>, Vec<_>) = held.partition(|(other, _)| Arc::ptr_eq(other, &output));
+            self.held = rest;
+            output.offer_window(of_it.into_iter().map(|(_, request)| request), self.last_ns);
         }
     }
 

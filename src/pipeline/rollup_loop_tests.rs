@@ -20,6 +20,16 @@ fn output(max_records: u32, queue_bytes: u64) -> Arc<Output> {
     Arc::new(Output::new(config, &Environment::default(), "test").unwrap())
 }
 
+/// An output whose requests are not compressed.
+fn plain_output() -> Arc<Output> {
+    let config = OutputConfig {
+        endpoint: Some("https://not.there".to_owned()),
+        compression: Some(webb_otlp::Encoding::None),
+        ..OutputConfig::named("main")
+    };
+    Arc::new(Output::new(config, &Environment::default(), "test").unwrap())
+}
+
 fn state(node: &str, output: &Arc<Output>) -> RollupState {
     let (lane, _) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
     let site = RollupSite { cluster: "default".to_owned(), node: node.to_owned() };
@@ -113,7 +123,7 @@ fn listings_make_losses_good() {
     state.turn(work, 90 * S, now);
     state.take_step(work, ListingStep::Begin);
     assert_eq!(requested(), 0, "no rows are wanted");
-    state.want(WantedRollups { settings: Settings::default(), outputs: vec![output] });
+    state.want(WantedRollups { outputs: vec![output], ..WantedRollups::default() });
     state.turn(work, 90 * S, now);
     assert_eq!(requested(), 1);
 
@@ -142,4 +152,62 @@ fn listings_make_losses_good() {
     state.take_step(work, ListingStep::End);
     assert_eq!(removed(work), 2);
     drop(items);
+}
+
+/// Start and end of each gap, and the ends of windows, in what an output has been sent.
+fn gaps(work: &Work) -> Vec<(Option<i64>, i64)> {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use prost::Message as _;
+    let requests = work.held.iter().map(|(_, request)| ExportLogsServiceRequest::decode(&request.body[..]).unwrap());
+    let logs = requests.flat_map(|request| request.resource_logs).flat_map(|logs| logs.scope_logs);
+    let gaps = logs.flat_map(|logs| logs.log_records).filter(|record| record.event_name == "webb.gap");
+    let number = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str| {
+        let value = attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()?;
+        if let Value::IntValue(number) = value { Some(*number) } else { None }
+    };
+    gaps.map(|gap| (number(&gap.attributes, "webb.gap.start"), number(&gap.attributes, "webb.gap.end").unwrap()))
+        .collect()
+}
+
+/// The first gap begins where the last window of a process before ended, if that is known and not
+/// still to come; without that it has no start.
+#[test]
+fn a_gap_begins_with_the_window_of_before() {
+    for (before, start) in [(None, None), (Some(60), Some(60)), (Some(90), Some(90)), (Some(91), None)] {
+        let (output, now) = (plain_output(), Instant::now());
+        let state = state("worker-1", &output);
+        if let Some(before) = before {
+            state.ended_before(before * S);
+        }
+        let work = &mut *state.work();
+        state.turn(work, 90 * S, now);
+        let second = i64::try_from(S).unwrap();
+        assert_eq!(gaps(work), [(start.map(|start: i64| start * second), 90 * second)], "{before:?}");
+    }
+}
+
+/// A step back of the clock ends the window and begins another instance with a gap of its own,
+/// which does not begin behind its end; a step forward leaves windows out and is no new instance.
+#[test]
+fn a_step_back_begins_an_instance_and_a_gap() {
+    let (output, now, second) = (plain_output(), Instant::now(), i64::try_from(S).unwrap());
+    let state = state("worker-1", &output);
+    let work = &mut *state.work();
+    state.turn(work, 90 * S, now);
+    let first = work.instance;
+    state.turn(work, 3605 * S, now);
+    assert_eq!((work.instance, state.counts().windows), (first, 1));
+    add(work, 1..3);
+    state.turn(work, 3000 * S, now);
+    assert_ne!(work.instance, first);
+    assert_eq!(gaps(work), [(None, 90 * second), (Some(3000 * second), 3000 * second)]);
+    // A gap, a heartbeat; two rows, a heartbeat, a gap.
+    assert_eq!((state.counts().windows, state.counts().held), (2, 1 + 1 + 3 + 1));
+    // Where the clock is behind the last window when rows are wanted again, the start is not known.
+    state.want(WantedRollups::default());
+    state.turn(work, 3030 * S, now);
+    state.want(WantedRollups { outputs: vec![Arc::clone(&output)], ..WantedRollups::default() });
+    state.turn(work, 3020 * S, now);
+    assert_eq!(gaps(work), [(None, 3020 * second)]);
 }

@@ -33,6 +33,11 @@ impl Receiver {
 
     /// A receiver in a node's namespace, of what these sections of a file of outputs say.
     pub(crate) fn of(lab: &Lab, node: &str, sections: &str) -> Self {
+        Self::with(lab, node, sections, "")
+    }
+
+    /// The same with more keys of the output.
+    fn with(lab: &Lab, node: &str, sections: &str, more: &str) -> Self {
         let listener = lab.listener(node, "127.0.0.1:0");
         let port = listener.local_addr().unwrap().port();
         let rows: Arc<Mutex<Vec<Row>>> = Arc::default();
@@ -40,7 +45,7 @@ impl Receiver {
         spawn(move || serve(&listener, &kept));
         let text = format!(
             "{sections}otlp:\n- {{name: lab, endpoint: 'http://127.0.0.1:{port}', protocol: http/protobuf, \
-             batch: {{linger: 100ms}}}}\n"
+             batch: {{linger: 100ms}}{more}}}\n"
         );
         let outputs = lab.file(&format!("outputs-{node}.yaml"), &text).display().to_string();
         Self { rows, outputs }
@@ -298,4 +303,44 @@ fn open_connections_are_in_each_window() {
     wait(&mut agent, 1, "2");
     connections.clear();
     wait(&mut agent, 0, "2");
+}
+
+/// The gap of an agent whose predecessor was killed begins with the end of the last window that
+/// arrived, or was in its spool directory; after an orderly stop that is the time of the stop.
+#[test]
+fn a_gap_begins_with_the_last_window() {
+    let Some(lab) = Lab::up() else { return };
+    let directory = lab.dir.path().join("spool");
+    // An agent that is confined makes no directory beside those of its configuration.
+    std::fs::create_dir(&directory).unwrap();
+    let spool = format!(", spool: {{directory: '{}'}}", directory.display());
+    let receiver = Receiver::with(&lab, "node", "rollups: {window: 1s}\n", &spool);
+    let config = format!("{QUICK}outputs_config: {}\n", receiver.outputs);
+    let of = |event: &str| -> Vec<Row> { receiver.rows().into_iter().filter(|row| row["event"] == event).collect() };
+    let (mut gaps, mut seen): (Vec<Option<String>>, usize) = (Vec::new(), 0);
+    for signal in ["KILL", "TERM", "KILL"] {
+        let mut agent = Agent::start_with(&lab, &config);
+        agent.wait_until("a gap and a window", |_| {
+            let gap = of("webb.gap").get(seen).cloned();
+            gap.is_some_and(|gap| {
+                let is_of_it = |row: &Row| row["service.instance.id"] == gap["service.instance.id"];
+                of("webb.heartbeat").iter().any(is_of_it)
+            })
+        });
+        gaps.push(of("webb.gap")[seen].get("webb.gap.start").cloned());
+        seen += 1;
+        agent.signal(signal);
+        agent.ended();
+        let times = of("webb.heartbeat").into_iter().map(|row| row["time"].parse::<u64>().unwrap());
+        let last = times.max().unwrap();
+        let file = std::fs::read_to_string(directory.join("lab/last-window")).unwrap();
+        let known: u64 = file.trim().rsplit(' ').next().unwrap().parse().unwrap();
+        // A window that a stop cuts short ends with the stop.
+        let is_last = if signal == "KILL" { known == last } else { (last - 1_000_000_000..=last).contains(&known) };
+        assert!(is_last, "{known} is known, {last} was the last");
+        gaps.push(Some(known.to_string()));
+    }
+    let [first, killed, second, stopped, third, _] = &gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!(*first, None, "nothing is known of before");
+    assert_eq!((second, third), (killed, stopped));
 }
