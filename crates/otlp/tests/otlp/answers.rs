@@ -272,8 +272,8 @@ fn encodings_have_several_words() {
     }
 }
 
-/// A receiver that refuses every encoding, and plain bytes too, refuses something else: each request
-/// is tried once in each and then dropped, and the next one is sent as configured.
+/// A receiver that refuses every encoding, and plain bytes too, refuses something else: each
+/// request is tried once in each and then dropped, and the next one is sent as configured.
 #[test]
 fn a_refusal_of_plain_bytes_is_final() {
     for (receiver, reply) in [(Receiver::grpc(), Reply::grpc(12, "no")), (Receiver::http(), Reply::http(415))] {
