@@ -41,8 +41,12 @@ fn name_build() {
     };
     // A file that is not there would have everything built again each time: in a work tree, `.git`
     // is no directory.
-    if let Some(head) = said("git", &["rev-parse", "--git-path", "HEAD"]) {
-        println!("cargo:rerun-if-changed={head}");
+    // `HEAD` names a branch and stays as it is at a commit; its log does not.
+    for file in ["HEAD", "logs/HEAD"] {
+        let path = said("git", &["rev-parse", "--git-path", file]);
+        if let Some(path) = path.filter(|path| PathBuf::from(path).exists()) {
+            println!("cargo:rerun-if-changed={path}");
+        }
     }
     if let Some(revision) = said("git", &["rev-parse", "--short=12", "HEAD"]) {
         println!("cargo:rustc-env=BUILD_REVISION={revision}");

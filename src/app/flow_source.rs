@@ -205,6 +205,6 @@ struct Losses {
 impl http::LostEvents for Losses {
     fn by_source(&self) -> LostEvents {
         let [unknown, ring, queue, history] = self.ledger.notices();
-        [unknown, ring, queue + self.lanes.skipped().all(), history]
+        [unknown, ring, queue + self.lanes.skipped().of_hubble(), history]
     }
 }

@@ -282,6 +282,6 @@ pub(super) struct Losses {
 impl http::LostEvents for Losses {
     fn by_source(&self) -> LostEvents {
         let missed = self.history.as_ref().map_or(0, |history| history.missed());
-        [0, self.swept.lost_notices(), self.lanes.skipped().all(), missed]
+        [0, self.swept.lost_notices(), self.lanes.skipped().of_hubble(), missed]
     }
 }

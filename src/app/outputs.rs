@@ -23,7 +23,7 @@ use crate::actors::{Finish, flows, rollups};
 use crate::bpf_loader::Ledger;
 use crate::exports::{self, OutputsFile};
 use crate::families::Rows;
-use crate::pipeline::{Consumer, HistoryState, Lane, RollupSite, RollupState, new_uuid, resource};
+use crate::pipeline::{Consumer, HistoryState, Lane, RollupSite, RollupState, resource};
 use crate::selfmetrics::{self as own, SelfMetrics};
 
 /// Checks the file of outputs where there is one.
@@ -67,9 +67,9 @@ impl Sending {
         let intensity = parts.intensity("rollups");
         let (lane, items) = Lane::to(Consumer::Rollups, Arc::clone(intensity.component()));
         let site = RollupSite { cluster: settings.cluster_name.clone(), node: settings.node_name.clone() };
-        let stream = start_flows(observing, site.clone());
+        let state = Arc::new(RollupState::new(Arc::new(lane), site.clone()));
+        let stream = start_flows(observing, site, state.instance());
         let flows = parts.register("flows", flows::start(Arc::clone(&stream), parts.intensity("flows")));
-        let state = Arc::new(RollupState::new(Arc::new(lane), site));
         let rollups = parts.register("rollups", rollups::start(items, Arc::clone(&state), intensity));
         let environment = Environment::of_process();
         let factory = OutputFactory {
@@ -78,7 +78,7 @@ impl Sending {
             policy: Arc::clone(&parts.policy),
             escalations: parts.escalations(),
             environment: environment.clone(),
-            instance: new_uuid(),
+            instance: state.instance(),
         };
         let streams = Streams {
             rollups: Arc::clone(&state),
@@ -120,9 +120,8 @@ impl Sending {
 }
 
 /// The flows of a history, of which none are wanted yet.
-fn start_flows(observing: &Observing, site: RollupSite) -> Arc<FlowStream> {
+fn start_flows(observing: &Observing, site: RollupSite, instance: String) -> Arc<FlowStream> {
     let [history, failures] = [observing.state.history(), observing.state.failures()].map(Arc::clone);
-    let instance = new_uuid();
     let resource = Box::new(move |place| resource(&site, &instance, place));
     Arc::new(FlowStream::new(history, failures, observing.node.clone(), resource))
 }

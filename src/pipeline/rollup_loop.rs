@@ -52,6 +52,8 @@ impl WantedRollups {
 pub struct RollupState {
     lane: Arc<Lane>,
     site: RollupSite,
+    /// Identity of the process.
+    instance: u128,
     wanted: ArcSwap<WantedRollups>,
     /// Changes of it, and those that the thread has taken up.
     wants: AtomicU64,
@@ -118,6 +120,8 @@ pub struct RollupCounts {
 #[derive(Debug)]
 struct Work {
     instance: u128,
+    /// An instance has begun: the next one has another number.
+    has_begun: bool,
     encoder: Encoder,
     rollups: Rollups,
     /// The window that is open; none while no rows are wanted.
@@ -151,6 +155,7 @@ impl RollupState {
         let instance = new_instance();
         let work = Work {
             instance,
+            has_begun: false,
             encoder: Encoder::new(instance),
             rollups: Rollups::new(Settings::default()),
             windows: None,
@@ -172,7 +177,12 @@ impl RollupState {
         let (wanted, work) = (ArcSwap::default(), Mutex::new(work));
         let (figures, seen, following) = (Figures::default(), OnceLock::new(), OnceLock::new());
         let ended_before = OnceLock::new();
-        Self { lane, site, wanted, wants, taken, work, figures, seen, ended_before, following }
+        Self { lane, site, instance, wanted, wants, taken, work, figures, seen, ended_before, following }
+    }
+
+    /// Identity of the process, a UUID. Rows have it until they begin anew.
+    pub fn instance(&self) -> String {
+        uuid(self.instance)
     }
 
     /// Has heartbeats say how many packets the programs saw, and how many no row has. Applies once.
@@ -264,17 +274,17 @@ impl RollupState {
         if !Arc::ptr_eq(&wanted, &work.wanted) {
             if !wanted.is_on() {
                 self.end(work, now_ns);
-                work.windows = None;
                 work.rollups.list(ListingStep::Reset);
+            } else if !work.wanted.is_on() {
+                work.encoder.begin_from(self.seen());
             }
             work.flush();
             work.wanted = wanted;
-            if work.wanted.is_on() && work.windows.is_none() {
-                self.begin_instance(work, now_ns);
-                self.spread(work, work.settings.window.as_secs(), now);
-            } else {
-                self.make_feeds(work);
-            }
+            self.make_feeds(work);
+        }
+        if work.wanted.is_on() && work.windows.is_none() {
+            self.begin_instance(work, now_ns);
+            self.spread(work, work.settings.window.as_secs(), now);
         }
         self.taken.store(wants, Release);
         let closing = work.windows.as_mut().and_then(|windows| windows.advance(now_ns));
@@ -302,11 +312,10 @@ impl RollupState {
     /// Begins a window with the wanted settings as another instance: its start may be that of a
     /// window that was sent, and two rows of one key must not become one. No row is open.
     fn begin_instance(&self, work: &mut Work, now_ns: u64) {
-        work.instance = new_instance();
-        work.encoder.set_instance(work.instance);
-        if work.windows.is_none() {
-            work.encoder.begin_from(self.seen());
+        if std::mem::replace(&mut work.has_begun, true) {
+            work.instance = new_instance();
         }
+        work.encoder.set_instance(work.instance);
         self.make_feeds(work);
         work.settings = work.wanted.settings;
         work.rollups.apply(work.settings);
@@ -320,10 +329,11 @@ impl RollupState {
         work.hold();
     }
 
-    /// Sends the rows of the window that is open, which is not over.
+    /// Sends the rows of the window that is open, which is not over. What goes on in it is another
+    /// instance's: its rows must not have the ids of these.
     fn end(&self, work: &mut Work, now_ns: u64) {
-        if let Some(window) = work.windows.as_ref().map(Windows::open) {
-            self.close(work, window, now_ns);
+        if let Some(windows) = work.windows.take() {
+            self.close(work, windows.open(), now_ns);
         }
         work.flush();
         self.publish(work);

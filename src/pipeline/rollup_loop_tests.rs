@@ -211,3 +211,22 @@ fn a_step_back_begins_an_instance_and_a_gap() {
     state.turn(work, 3020 * S, now);
     assert_eq!(gaps(work), [(None, 3020 * second)]);
 }
+
+/// A restart of the thread ends the window. What is counted later in it is another instance's, or
+/// two records of one id would have different sums.
+#[test]
+fn a_restart_begins_an_instance() {
+    let (output, now) = (plain_output(), Instant::now());
+    let state = state("worker-1", &output);
+    let work = &mut *state.work();
+    state.turn(work, 90 * S, now);
+    add(work, 1..3);
+    let first = work.instance;
+    state.end(work, 100 * S);
+    // A gap; two rows and a heartbeat.
+    assert_eq!((offered(&output), state.counts().windows), (1 + 3, 1));
+    state.turn(work, 101 * S, now);
+    assert_ne!(work.instance, first);
+    let second = i64::try_from(S).unwrap();
+    assert_eq!(gaps(work), [(Some(100 * second), 101 * second)]);
+}
