@@ -84,8 +84,9 @@ pub struct Losing {
 }
 
 impl Losing {
-    /// Events of connections that were lost: by the programs, and by metrics that do not run. Rollups
-    /// that are behind request a listing themselves: theirs must not spoil that of the metrics.
+    /// Events of connections that were lost: by the programs, and by metrics that do not run.
+    /// Rollups that are behind request a listing themselves: theirs must not spoil that of the
+    /// metrics.
     fn events(&self) -> Result<u64, RunError> {
         let lost = |totals: &Totals| -> u64 {
             let follows = |event: &usize| !UNFOLLOWED.iter().any(|other| usize::from(*other) == *event);

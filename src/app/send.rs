@@ -8,9 +8,9 @@ use crate::cli::environment;
 use crate::exports;
 use crate::pipeline::{RollupSite, heartbeat, new_uuid};
 
-/// Sends a heartbeat to each output of a configuration that was checked, one for each stream that it
-/// gets, one after the other, as an agent on this machine would. Blocks for at most the timeout of
-/// each.
+/// Sends a heartbeat to each output of a configuration that was checked, one for each stream that
+/// it gets, one after the other, as an agent on this machine would. Blocks for at most the timeout
+/// of each.
 pub fn send_heartbeats(resolved: &Resolved) -> Vec<Trial> {
     let settings = &resolved.settings;
     let Some(path) = &settings.outputs_config else { return Vec::new() };

@@ -72,8 +72,8 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// Those that metrics or the history lack, which are lost events as Hubble counts them. What rows
-    /// lack is said by their heartbeats.
+    /// Those that metrics or the history lack, which are lost events as Hubble counts them. What
+    /// rows lack is said by their heartbeats.
     pub fn of_hubble(self) -> u64 {
         self.by_metrics + self.by_history
     }

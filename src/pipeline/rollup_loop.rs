@@ -190,8 +190,8 @@ impl RollupState {
         let _first_stays = self.seen.set(read);
     }
 
-    /// Has the first gap begin where the last window of a process before ended. Applies once, before
-    /// rows are wanted.
+    /// Has the first gap begin where the last window of a process before ended. Applies once,
+    /// before rows are wanted.
     pub fn ended_before(&self, unix_ns: u64) {
         let _first_stays = self.ended_before.set(unix_ns);
     }
@@ -351,8 +351,8 @@ impl RollupState {
         }
     }
 
-    /// Takes a step of a listing. One that flows are missing of has no end: what it did not name may
-    /// be open.
+    /// Takes a step of a listing. One that flows are missing of has no end: what it did not name
+    /// may be open.
     fn take_step(&self, work: &mut Work, step: ListingStep) {
         let skipped = self.lane.skipped();
         if step == ListingStep::Begin {
