@@ -77,7 +77,7 @@ fn the_load_is_what_it_is_said_to_be() {
             .to_owned(),
         "|---|---|---|---|---|---|".to_owned(),
     ];
-    for nodes in [20, 101].into_iter().chain(nodes_asked_for()) {
+    for nodes in [20, 120].into_iter().chain(nodes_asked_for()) {
         let cluster = Cluster { nodes, pods: nodes * PODS };
         let whole = cluster.sizes();
         let before = whole.pods + whole.nodes + whole.slices;
