@@ -141,7 +141,7 @@ mod tests {
     }
 
     /// Policy drops have series before the first, reasons with one text are one series, and a
-    /// reason without a twin keeps its name.
+    /// reason that Cilium does not have keeps its name.
     #[test]
     fn drops_have_cilium_texts() {
         let drops = Drops::default();

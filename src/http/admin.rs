@@ -117,7 +117,7 @@ async fn index(request: HttpRequest) -> HttpResponse {
     if let Some(views) = views.filter(|_| page::is_wanted(&request)) {
         return page::overview(request, views).await;
     }
-    // What knows flows and pods: `webb names` and `webb operator` do not.
+    // Endpoints about flows and pods: `webb names` and `webb operator` have none.
     let is_agent = request.app_data::<web::Data<Explain>>().is_some();
     let of_agent = if is_agent { [api::INDEX, explain::INDEX, health::INDEX].concat() } else { String::new() };
     let text = [INDEX, &of_agent, COMMANDS_INDEX].concat();

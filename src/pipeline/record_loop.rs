@@ -6,8 +6,8 @@
 //! were written stay.
 //!
 //! Attempts to connect that failed are no flows of Hubble's, so they have a history of their own,
-//! as long as an output wants them: neither pushes the other out, and readers of the flows see
-//! nothing of them.
+//! as long as an output wants them: neither evicts the other, and readers of the flows do not
+//! get them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -44,8 +44,8 @@ fn failures_are_kept_while_they_are_wanted() {
     assert_eq!((totals(&state), state.recorded_failures()), ([9, 2], 2));
 }
 
-/// What the lane has no room for, and what a panic costs, is counted of both by itself; readers of
-/// flows are told of flows.
+/// What the lane has no room for, and what a panic costs, is counted for each; readers of flows get
+/// lost events of flows alone.
 #[test]
 fn lost_failures_are_counted() {
     let (state, _items) = state();

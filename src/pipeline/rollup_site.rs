@@ -1,4 +1,4 @@
-//! What requests of rows say of their writer, and when it sends them.
+//! Resource attributes of requests of rows, and the delay with which a node sends them.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io;

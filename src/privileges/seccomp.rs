@@ -138,7 +138,7 @@ const NAMESPACES: [i32; 7] = [
     libc::CLONE_NEWCGROUP,
 ];
 
-/// Bit of the x32 calls, which share the x86-64 filter: each refused call has a twin there.
+/// Bit of the x32 calls, which share the x86-64 filter: each refused call has a number there, too.
 #[cfg(target_arch = "x86_64")]
 const X32: Option<c_long> = Some(0x4000_0000);
 #[cfg(not(target_arch = "x86_64"))]

@@ -235,7 +235,7 @@ impl Top {
     }
 
     /// What is to be copied, in the answer about a pair: of connections the query for handshakes.
-    /// A text that a terminal would obey is none.
+    /// A text with control characters is not copied.
     fn find(&self, taken: Taken, answer: &Answer) -> Option<String> {
         let at = if taken == Taken::Promql { "/take/promql" } else { "/take/commands" };
         let all = || list(answer.value(), at).iter();

@@ -365,8 +365,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever an agent answers, and whichever keys are pressed: no panic, and nothing that a
-    /// terminal would obey.
+    /// Whatever an agent answers, and whichever keys are pressed: no panic, and no control
+    /// sequence on the screen.
     #[test]
     fn no_answer_panics(
         status in any_json(),

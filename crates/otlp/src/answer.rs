@@ -11,8 +11,8 @@
 //! | any other | refused |
 //!
 //! RESOURCE_EXHAUSTED is to be sent again without `RetryInfo` too: a collector that is short of
-//! memory answers so. UNIMPLEMENTED may be about the encoding whatever its text says: that of gRPC
-//! asks for this status, and for no words.
+//! memory answers so. UNIMPLEMENTED may be about the encoding whatever its text says: gRPC
+//! prescribes the status and no text.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -1,5 +1,5 @@
 //! The end of the last window of rows that a spool directory has, in a file beside them. The next
-//! process says by it since when nothing is known of the node.
+//! process takes the start of its gap record from it.
 
 use std::fs::File;
 use std::io::Read as _;

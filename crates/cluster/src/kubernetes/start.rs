@@ -23,7 +23,7 @@ use crate::Cache;
 const MAX_SPREAD: Duration = Duration::from_mins(1);
 
 /// Waits for this agent's turn, and returns the number of Nodes; zero if it is not known. A failure
-/// ends the waiting: the watches report it, and have their own patience.
+/// ends the waiting: the watches report it, and have timeouts of their own.
 pub(super) async fn wait_for_turn(nodes: &Resource, pods: &Watch<'_, Cache>) -> usize {
     let per_node = pods.link.timings.start_spread_per_node;
     if per_node.is_zero() {

@@ -112,8 +112,8 @@ impl ManifestSource {
         };
         let from = Watched { from, at: Progress { read: 0, of }, progress };
         let report = read(&file, from, &self.others, LOCATED, take)?;
-        // As a list without its `kind`, or a page of something else: to believe it would take every
-        // name away.
+        // As a list without its `kind`, or a page of something else: using it would delete every
+        // name.
         match report.problems.first() {
             Some(first) if report.listed.is_empty() => Err(ManifestError::Useless { file, first: first.clone() }),
             _ => Ok(Some(report)),

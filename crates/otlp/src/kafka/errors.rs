@@ -18,41 +18,41 @@ pub(super) const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 pub(super) const LEADER_NOT_AVAILABLE: i16 = 5;
 
 /// Errors that a producer meets: number, name, what becomes of the request, and what to do.
-const ERRORS: [(i16, &str, Fate, &str); 29] = [
-    (-1, "UNKNOWN_SERVER_ERROR", Fate::Few, "the broker's log says more"),
-    (2, "CORRUPT_MESSAGE", Fate::Few, "the batch was damaged on its way"),
-    (3, "UNKNOWN_TOPIC_OR_PARTITION", Fate::Retry, "create the topic, or see to `topics`; webb tries again"),
-    (5, "LEADER_NOT_AVAILABLE", Fate::Retry, "the partition has no leader at present"),
-    (6, "NOT_LEADER_OR_FOLLOWER", Fate::Retry, "the partition has another leader"),
-    (7, "REQUEST_TIMED_OUT", Fate::Retry, "replicas did not take it in time"),
-    (8, "BROKER_NOT_AVAILABLE", Fate::Retry, ""),
-    (9, "REPLICA_NOT_AVAILABLE", Fate::Retry, ""),
-    (10, "MESSAGE_TOO_LARGE", Fate::TooLarge, "the topic's `max.message.bytes` is smaller"),
-    (13, "NETWORK_EXCEPTION", Fate::Retry, ""),
-    (17, "INVALID_TOPIC_EXCEPTION", Fate::Refused, "see to `topics`"),
-    (18, "RECORD_LIST_TOO_LARGE", Fate::TooLarge, "the topic's `segment.bytes` is smaller"),
-    (19, "NOT_ENOUGH_REPLICAS", Fate::Retry, "fewer replicas are in sync than `min.insync.replicas`"),
-    (20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Fate::Retry, "fewer replicas are in sync than `min.insync.replicas`"),
-    (29, "TOPIC_AUTHORIZATION_FAILED", Fate::Retry, "allow the user to Write to the topic and to Describe it"),
-    (31, "CLUSTER_AUTHORIZATION_FAILED", Fate::Refused, "allow the user to write to the cluster"),
-    (UNSUPPORTED_SASL_MECHANISM, "UNSUPPORTED_SASL_MECHANISM", Fate::Login, "see to `sasl.mechanism`"),
-    (34, "ILLEGAL_SASL_STATE", Fate::Login, "the listener takes no login: leave `sasl` out, or use another port"),
-    (35, "UNSUPPORTED_VERSION", Fate::Refused, "Kafka 2.1 or later is needed"),
-    (38, "INVALID_REPLICATION_FACTOR", Fate::Retry, "the cluster has too few brokers to make the topic"),
-    (44, "POLICY_VIOLATION", Fate::Refused, "a policy of the cluster forbids it"),
-    (56, "KAFKA_STORAGE_ERROR", Fate::Retry, "the broker's disk has failed"),
-    (SASL_AUTHENTICATION_FAILED, "SASL_AUTHENTICATION_FAILED", Fate::Login, "see to the files in `sasl.directory`"),
-    (74, "FENCED_LEADER_EPOCH", Fate::Retry, ""),
-    (75, "UNKNOWN_LEADER_EPOCH", Fate::Retry, ""),
-    (76, "UNSUPPORTED_COMPRESSION_TYPE", Fate::Encoding, ""),
-    (87, "INVALID_RECORD", Fate::Refused, "the topic refuses the message: is it compacted, or has it a schema?"),
-    (89, "THROTTLING_QUOTA_EXCEEDED", Fate::Retry, "the user's quota is used up"),
-    (100, "UNKNOWN_TOPIC_ID", Fate::Retry, ""),
+const ERRORS: [(i16, &str, Outcome, &str); 29] = [
+    (-1, "UNKNOWN_SERVER_ERROR", Outcome::Few, "the broker's log says more"),
+    (2, "CORRUPT_MESSAGE", Outcome::Few, "the batch was damaged on its way"),
+    (3, "UNKNOWN_TOPIC_OR_PARTITION", Outcome::Retry, "create the topic, or see to `topics`; webb tries again"),
+    (5, "LEADER_NOT_AVAILABLE", Outcome::Retry, "the partition has no leader at present"),
+    (6, "NOT_LEADER_OR_FOLLOWER", Outcome::Retry, "the partition has another leader"),
+    (7, "REQUEST_TIMED_OUT", Outcome::Retry, "replicas did not take it in time"),
+    (8, "BROKER_NOT_AVAILABLE", Outcome::Retry, ""),
+    (9, "REPLICA_NOT_AVAILABLE", Outcome::Retry, ""),
+    (10, "MESSAGE_TOO_LARGE", Outcome::TooLarge, "the topic's `max.message.bytes` is smaller"),
+    (13, "NETWORK_EXCEPTION", Outcome::Retry, ""),
+    (17, "INVALID_TOPIC_EXCEPTION", Outcome::Refused, "see to `topics`"),
+    (18, "RECORD_LIST_TOO_LARGE", Outcome::TooLarge, "the topic's `segment.bytes` is smaller"),
+    (19, "NOT_ENOUGH_REPLICAS", Outcome::Retry, "fewer replicas are in sync than `min.insync.replicas`"),
+    (20, "NOT_ENOUGH_REPLICAS_AFTER_APPEND", Outcome::Retry, "fewer replicas are in sync than `min.insync.replicas`"),
+    (29, "TOPIC_AUTHORIZATION_FAILED", Outcome::Retry, "allow the user to Write to the topic and to Describe it"),
+    (31, "CLUSTER_AUTHORIZATION_FAILED", Outcome::Refused, "allow the user to write to the cluster"),
+    (UNSUPPORTED_SASL_MECHANISM, "UNSUPPORTED_SASL_MECHANISM", Outcome::Login, "see to `sasl.mechanism`"),
+    (34, "ILLEGAL_SASL_STATE", Outcome::Login, "the listener takes no login: leave `sasl` out, or use another port"),
+    (35, "UNSUPPORTED_VERSION", Outcome::Refused, "Kafka 2.1 or later is needed"),
+    (38, "INVALID_REPLICATION_FACTOR", Outcome::Retry, "the cluster has too few brokers to make the topic"),
+    (44, "POLICY_VIOLATION", Outcome::Refused, "a policy of the cluster forbids it"),
+    (56, "KAFKA_STORAGE_ERROR", Outcome::Retry, "the broker's disk has failed"),
+    (SASL_AUTHENTICATION_FAILED, "SASL_AUTHENTICATION_FAILED", Outcome::Login, "see to the files in `sasl.directory`"),
+    (74, "FENCED_LEADER_EPOCH", Outcome::Retry, ""),
+    (75, "UNKNOWN_LEADER_EPOCH", Outcome::Retry, ""),
+    (76, "UNSUPPORTED_COMPRESSION_TYPE", Outcome::Encoding, ""),
+    (87, "INVALID_RECORD", Outcome::Refused, "the topic refuses the message: is it compacted, or has it a schema?"),
+    (89, "THROTTLING_QUOTA_EXCEEDED", Outcome::Retry, "the user's quota is used up"),
+    (100, "UNKNOWN_TOPIC_ID", Outcome::Retry, ""),
 ];
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy)]
-enum Fate {
+enum Outcome {
     Retry,
     Few,
     TooLarge,
@@ -67,16 +67,16 @@ pub(super) fn answer(code: i16, says: &str) -> Answer {
         return Answer { code: "OK".to_owned(), verdict: Verdict::Taken { rejected: 0 }, text: String::new() };
     }
     let known = ERRORS.iter().find(|(number, ..)| *number == code);
-    let Some((_, name, fate, hint)) = known else {
+    let Some((_, name, outcome, hint)) = known else {
         return Answer { code: format!("KAFKA_{code}"), verdict: Verdict::Refused, text: says.to_owned() };
     };
-    let verdict = match fate {
-        Fate::Retry => Verdict::Retry { after: None, few: false },
-        Fate::Few => Verdict::Retry { after: None, few: true },
-        Fate::TooLarge => Verdict::TooLarge,
-        Fate::Encoding => Verdict::Encoding,
-        Fate::Login => Verdict::Login,
-        Fate::Refused => Verdict::Refused,
+    let verdict = match outcome {
+        Outcome::Retry => Verdict::Retry { after: None, few: false },
+        Outcome::Few => Verdict::Retry { after: None, few: true },
+        Outcome::TooLarge => Verdict::TooLarge,
+        Outcome::Encoding => Verdict::Encoding,
+        Outcome::Login => Verdict::Login,
+        Outcome::Refused => Verdict::Refused,
     };
     let text = [says, *hint].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
     Answer { code: (*name).to_owned(), verdict, text }
@@ -94,7 +94,7 @@ pub(super) fn throttled(mut refused: Answer, milliseconds: i32) -> Answer {
 mod tests {
     use super::*;
 
-    /// Each fate has a code that has it; numbers are in order, each once.
+    /// Each outcome has a code that has it; numbers are in order, each once.
     #[test]
     fn errors_have_fates() {
         assert!(ERRORS.windows(2).all(|pair| pair[0].0 < pair[1].0));

@@ -211,8 +211,8 @@ impl<'a> KafkaClient<'a> {
             return Ok(errors::answer(LEADER_NOT_AVAILABLE, &says));
         };
         // The rest is for the answer's way.
-        let patience = deadline.saturating_duration_since(Instant::now()) / 4 * 3;
-        let body = self.body(request, messages, number, patience)?;
+        let time_left = deadline.saturating_duration_since(Instant::now()) / 4 * 3;
+        let body = self.body(request, messages, number, time_left)?;
         let read = |answer: &[u8]| read_produce(answer, (name, number));
         let (error, throttled) = match self.call(&mut state, leader, PRODUCE, &body, read).await {
             Ok(read) => read,
@@ -238,7 +238,7 @@ impl<'a> KafkaClient<'a> {
         request: &Request,
         messages: &Messages<'_>,
         number: i32,
-        patience: Duration,
+        time_left: Duration,
     ) -> Result<Vec<u8>, Fault> {
         let headers = [("webb-instance", &messages.instance[..]), ("webb-mapping", &messages.mapping[..])];
         let time_ms = i64::try_from(unix_ns() / 1_000_000).unwrap_or(i64::MAX);
@@ -248,7 +248,7 @@ impl<'a> KafkaClient<'a> {
         let batch = compressed(request.encoding)
             .or_else(|_| compressed(Encoding::None))
             .map_err(|error| Fault::protocol(format!("a batch cannot be made: {error}")))?;
-        let timeout_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+        let timeout_ms = i32::try_from(time_left.as_millis()).unwrap_or(i32::MAX);
         Ok(produce(self.kafka.topic(request.stream), number, &batch, timeout_ms))
     }
 

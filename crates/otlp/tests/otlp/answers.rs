@@ -11,14 +11,14 @@ use crate::receiver::{Receiver, Reply, number};
 
 /// What is expected of ten records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     /// They are delivered with this attempt.
     Delivered(usize),
     /// They are refused with this attempt.
     Refused(usize),
 }
 
-fn fate(receiver: &Receiver, replies: Vec<Reply>) -> Fate {
+fn outcome(receiver: &Receiver, replies: Vec<Reply>) -> Outcome {
     let before = receiver.came().len();
     receiver.reply(replies);
     let running = Running::start(output(config(receiver)));
@@ -27,8 +27,8 @@ fn fate(receiver: &Receiver, replies: Vec<Reply>) -> Fate {
     receiver.rules().replies.clear();
     let attempts = receiver.came().len() - before;
     match (ledger.delivered, ledger.dropped(Loss::Refused)) {
-        (10, 0) => Fate::Delivered(attempts),
-        (0, 10) => Fate::Refused(attempts),
+        (10, 0) => Outcome::Delivered(attempts),
+        (0, 10) => Outcome::Refused(attempts),
         other => panic!("{other:?}"),
     }
 }
@@ -40,24 +40,24 @@ fn statuses_of_grpc() {
     for trailers_only in [true, false] {
         let reply = |status| Reply::Grpc { status, message: "some%20text", details: None, trailers_only };
         for status in [1, 4, 8, 10, 11, 14, 15] {
-            assert_eq!(fate(&receiver, vec![reply(status); 4]), Fate::Delivered(5), "{status}");
+            assert_eq!(outcome(&receiver, vec![reply(status); 4]), Outcome::Delivered(5), "{status}");
         }
         for status in [3, 5, 6, 7, 9, 13, 16] {
-            assert_eq!(fate(&receiver, vec![reply(status)]), Fate::Refused(1), "{status}");
+            assert_eq!(outcome(&receiver, vec![reply(status)]), Outcome::Refused(1), "{status}");
         }
         for status in [2, 99] {
-            assert_eq!(fate(&receiver, vec![reply(status); 2]), Fate::Delivered(3), "{status}");
-            assert_eq!(fate(&receiver, vec![reply(status); 3]), Fate::Refused(3), "{status}");
+            assert_eq!(outcome(&receiver, vec![reply(status); 2]), Outcome::Delivered(3), "{status}");
+            assert_eq!(outcome(&receiver, vec![reply(status); 3]), Outcome::Refused(3), "{status}");
         }
     }
     // It may be about the encoding, whatever its text says.
     let unimplemented = Reply::grpc(12, "unknown service");
-    assert_eq!(fate(&receiver, vec![unimplemented.clone()]), Fate::Delivered(2));
-    assert_eq!(fate(&receiver, vec![unimplemented; 2]), Fate::Refused(2));
+    assert_eq!(outcome(&receiver, vec![unimplemented.clone()]), Outcome::Delivered(2));
+    assert_eq!(outcome(&receiver, vec![unimplemented; 2]), Outcome::Refused(2));
     // What is before the receiver answers by HTTP.
-    assert_eq!(fate(&receiver, vec![Reply::http(503); 2]), Fate::Delivered(3));
+    assert_eq!(outcome(&receiver, vec![Reply::http(503); 2]), Outcome::Delivered(3));
     for status in [200, 404] {
-        assert_eq!(fate(&receiver, vec![Reply::http(status)]), Fate::Refused(1), "{status}");
+        assert_eq!(outcome(&receiver, vec![Reply::http(status)]), Outcome::Refused(1), "{status}");
     }
 }
 
@@ -66,18 +66,18 @@ fn statuses_of_grpc() {
 fn statuses_of_http() {
     let receiver = Receiver::http();
     for status in [429, 502, 503, 504] {
-        assert_eq!(fate(&receiver, vec![Reply::http(status); 4]), Fate::Delivered(5), "{status}");
+        assert_eq!(outcome(&receiver, vec![Reply::http(status); 4]), Outcome::Delivered(5), "{status}");
     }
     for status in [400, 401, 403, 404, 405, 418, 501] {
-        assert_eq!(fate(&receiver, vec![Reply::http(status)]), Fate::Refused(1), "{status}");
+        assert_eq!(outcome(&receiver, vec![Reply::http(status)]), Outcome::Refused(1), "{status}");
     }
-    assert_eq!(fate(&receiver, vec![Reply::http(500); 2]), Fate::Delivered(3));
-    assert_eq!(fate(&receiver, vec![Reply::http(500); 3]), Fate::Refused(3));
-    assert_eq!(fate(&receiver, vec![Reply::http(202)]), Fate::Delivered(1));
+    assert_eq!(outcome(&receiver, vec![Reply::http(500); 2]), Outcome::Delivered(3));
+    assert_eq!(outcome(&receiver, vec![Reply::http(500); 3]), Outcome::Refused(3));
+    assert_eq!(outcome(&receiver, vec![Reply::http(202)]), Outcome::Delivered(1));
     let other = Receiver::http();
     for status in [301, 302, 307, 308] {
         let headers = vec![("location", format!("{}/v1/logs", other.url()))];
-        assert_eq!(fate(&receiver, vec![Reply::Http { status, headers, body: Vec::new() }]), Fate::Refused(1));
+        assert_eq!(outcome(&receiver, vec![Reply::Http { status, headers, body: Vec::new() }]), Outcome::Refused(1));
     }
     assert!(other.came().is_empty());
 }
@@ -153,12 +153,12 @@ fn receivers_name_a_time() {
     }
     // A date that is over, and what is no time, are no wish.
     for value in ["Sun, 06 Nov 1994 08:49:37 GMT", "soon", "-1"] {
-        assert_eq!(fate(&Receiver::http(), vec![http(value)]), Fate::Delivered(2));
+        assert_eq!(outcome(&Receiver::http(), vec![http(value)]), Outcome::Delivered(2));
     }
     for details in ["", "!", "AAAA", "CAES"] {
         let details = Some(details.to_owned());
         let reply = Reply::Grpc { status: 14, message: "", details, trailers_only: true };
-        assert_eq!(fate(&Receiver::grpc(), vec![reply]), Fate::Delivered(2));
+        assert_eq!(outcome(&Receiver::grpc(), vec![reply]), Outcome::Delivered(2));
     }
 }
 
