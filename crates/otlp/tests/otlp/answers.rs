@@ -300,8 +300,9 @@ fn a_refusal_of_plain_bytes_is_final() {
         let before = receiver.came().len();
         running.offer((0..20).map(|part| request(Stream::Rollups, Encoding::Zstd, part * 10..part * 10 + 10)));
         assert_eq!(running.settled().dropped(Loss::Refused), 200);
+        // One that is under way while another is given up begins anew with what is configured.
         let attempts = receiver.came().len() - before;
-        assert!((20..=20 * 3).contains(&attempts), "{attempts}");
+        assert!((20..20 * 10).contains(&attempts), "{attempts}");
     }
 }
 
