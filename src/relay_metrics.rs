@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use webb_cluster::Kind;
 use webb_cluster::kubernetes::Status;
 use webb_flow::fault::{Components, FaultType, State};
 use webb_names::Directory;
@@ -25,6 +26,9 @@ cilium_families! {
         from "the directory";
     ADDRESSES: gauge "webb_names_addresses" []
         "Addresses of pods"
+        from "the directory";
+    NODES: gauge "webb_names_nodes" []
+        "Nodes of the cluster"
         from "the directory";
     PROFILES: gauge "webb_names_profiles" []
         "Profiles: what replicas share"
@@ -89,6 +93,7 @@ pub fn source(
         {
             rows.add(family, &[], number as u64);
         }
+        rows.add(&NODES, &[], directory.nodes() as u64);
         let sent = directory.sent();
         for (family, counter) in [
             (&ASKS, &sent.asks),
@@ -102,7 +107,7 @@ pub fn source(
         ] {
             rows.add(family, &[], counter.load(Relaxed));
         }
-        for watched in watch.watched() {
+        for watched in watch.watched().iter().filter(|watched| watched.kind == Kind::Pod) {
             rows.add_f64(&LAG, &[], watched.lag());
         }
         rows.add(&CONNECTIONS, &[], admission.connections() as u64);

@@ -32,7 +32,7 @@ struct Relay {
 impl Relay {
     fn start(parts: &Parts, settings: &settings::Settings, socket: TcpListener) -> Self {
         let directory = Arc::new(Directory::default());
-        let watch = Arc::new(Status::of(&[Kind::Pod]));
+        let watch = Arc::new(Status::of(&[Kind::Pod, Kind::Node]));
         let listing = listing::Listing::new(settings.kubeconfig.clone(), Arc::clone(&directory), Arc::clone(&watch));
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let served = Arc::new(server::Server::new(

@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 use webb::actors::Finish;
 use webb::actors::cluster_source::Sources;
 use webb::actors::relay::RelaySettings;
-use webb_cluster::Kind;
-use webb_cluster::kubernetes::{Access, Status, follow_pods};
+use webb_cluster::kubernetes::{Access, Status};
+use webb_cluster::{Cache, CacheSettings, Kind};
 use webb_flow::fault::State;
 use webb_flow::{Address, Sort};
-use webb_names::{Directory, Site, serve};
+use webb_names::{Directory, Site, list, serve};
 use webb_observer::client::ServerAddress;
 use webb_settings::ClusterSource;
 
@@ -48,18 +48,22 @@ impl Relay {
             let accepted: io::Result<_> = listener.accept().await.map(|(stream, _)| stream);
             Some((accepted, listener))
         });
-        let (directory, status) = (Arc::new(Directory::default()), Arc::new(Status::of(&[Kind::Pod])));
+        let (directory, status) = (Arc::new(Directory::default()), Arc::new(Status::of(&[Kind::Pod, Kind::Node])));
+        let known = Arc::clone(&directory);
         let (access, of_site) = (Access::Kubeconfig(api.kubeconfig(None)), Arc::clone(&status));
         let (stop, stopping) = watch::channel(false);
         let site = Site {
             cluster: "lab".to_owned(),
             name: "relay".to_owned(),
-            lag: Arc::new(move || of_site.synced().then_some(Duration::ZERO)),
+            lag: Arc::new(move || (of_site.synced() && known.knows_nodes()).then_some(Duration::ZERO)),
             max_age,
             stopping,
         };
         let (listed, served) = (Arc::clone(&directory), Arc::clone(&directory));
-        let list = actix::spawn(async move { match follow_pods(&access, &timings(), &*listed, &status).await {} });
+        let list = actix::spawn(async move {
+            let nodes = Cache::new(CacheSettings::default());
+            match list(&access, &timings(), &listed, &nodes, &status).await {}
+        });
         let serve = tokio::spawn(async move { serve(served, site, incoming).await.unwrap() });
         Self { at, directory, stop, list, serve }
     }

@@ -14,8 +14,13 @@ impl Cache {
         *lock(&self.store.missing_nodes) = collect.then(BTreeSet::new);
     }
 
+    /// True where the source of Nodes brings not all of itself.
+    pub(super) fn collects_missing_nodes(&self) -> bool {
+        lock(&self.store.missing_nodes).is_some()
+    }
+
     /// Collects the name of a node, unless it is cached.
-    pub(super) fn note_node(&self, name: &str) {
+    pub fn note_node(&self, name: &str) {
         let mut missing = lock(&self.store.missing_nodes);
         if let Some(missing) = &mut *missing
             && missing.len() < MAX_NAMES

@@ -165,6 +165,13 @@ impl Node {
         (label(ZONE), label(REGION))
     }
 
+    /// The node without those of its tunnels' addresses that it has as others too.
+    pub(super) fn with_distinct_tunnels(self) -> Self {
+        let Self { addresses, mut tunnels, .. } = self;
+        tunnels.retain(|address| !addresses.contains(address));
+        Self { addresses, tunnels, ..self }
+    }
+
     /// All addresses that its object lists.
     pub(super) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.addresses.iter().chain(&self.tunnels).copied()

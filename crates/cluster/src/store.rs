@@ -18,6 +18,7 @@ use super::change::Change;
 use super::local_pods::LocalPods;
 use super::other::Others;
 use super::recent::{ObjectEvent, RecentChanges};
+use super::relayed_nodes::RelayedNodes;
 use super::stored_pod::StoredPod;
 use super::workload_pods::WorkloadPods;
 use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
@@ -74,6 +75,8 @@ pub(super) struct Store {
     pub(super) relayed: AtomicBool,
     /// Blocks that the relay knows pods in.
     pub(super) relayed_blocks: Mutex<Vec<IpNet>>,
+    /// Addresses and networks of nodes that the relay has sent.
+    pub(super) relayed_nodes: Mutex<RelayedNodes>,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,
     pub(super) interfaces: Mutex<Vec<PodInterface>>,
     /// The places of networks outside the cluster, and the bytes that a tunnel adds to a packet.

@@ -37,6 +37,15 @@ impl Addresses {
         Ok(v4.chain(v6.iter().map(|octets| IpAddr::V6(Ipv6Addr::from(*octets)).to_canonical())))
     }
 
+    /// The address, where exactly one is expected.
+    ///
+    /// # Errors
+    /// If there is not exactly one.
+    pub(crate) fn read_one(&self) -> Result<IpAddr, ProtocolError> {
+        let one = self.read()?.next();
+        one.filter(|_| self.len() == 1).ok_or(ProtocolError::Address)
+    }
+
     /// The number of addresses.
     pub(crate) fn len(&self) -> usize {
         self.v4.len() + self.v6.len() / V6_BYTES

@@ -180,8 +180,8 @@ impl Following {
 struct Connected<'a>(&'a Following);
 
 impl<'a> Connected<'a> {
-    fn new(following: &'a Following) -> Self {
-        following.held().begin();
+    fn new(following: &'a Following, sends_nodes: bool) -> Self {
+        following.held().begin(sends_nodes);
         following.is_connected.store(true, Relaxed);
         Self(following)
     }
@@ -213,7 +213,8 @@ async fn run(
     changed: &mut impl FnMut(&Held, Changes),
 ) -> Result<std::convert::Infallible, FollowError> {
     let (requests, outgoing) = mpsc::channel::<Request>(MAX_REQUESTS);
-    let hello = Hello { version: VERSION, cluster: following.cluster.clone(), name: following.node.clone() };
+    let (cluster, name) = (following.cluster.clone(), following.node.clone());
+    let hello = Hello { version: VERSION, cluster, name, ..Hello::default() };
     // There is room: it is the first.
     let _sent = requests.try_send(Request { hello: Some(hello), ..Request::default() });
     let outgoing =
@@ -227,7 +228,7 @@ async fn run(
     let first = timeout(SILENCE, answers.message()).await.map_err(|_| FollowError::Silent)??;
     let first = first.ok_or(FollowError::Ended)?;
     greet(first.hello.as_ref(), &following.cluster)?;
-    let _connected = Connected::new(following);
+    let _connected = Connected::new(following, first.hello.as_ref().is_some_and(|hello| hello.nodes));
     let mut next = Some(Answer { hello: None, ..first });
     // Of the next answer, whatever is asked meanwhile.
     let mut deadline = tokio::time::Instant::now() + SILENCE;

@@ -22,7 +22,7 @@ pub fn fuzz(bytes: &[u8]) {
         let again = answer.clone();
         let _either = held.take(answer);
         check(&held);
-        held.begin();
+        held.begin(true);
         let _either = held.take(again);
         check(&held);
     }

@@ -11,11 +11,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use webb_cluster::Pod;
+use webb_cluster::{NodeChanges, Pod};
 use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
 
 use crate::directory::{MAX_PODS_OF_ADDRESS, MAX_PROFILES};
+use crate::node_message::MAX_NODES;
 use crate::nodes::Nodes;
 use crate::profile::Profile;
 use crate::protocol_error::ProtocolError;
@@ -40,6 +41,8 @@ pub struct Changes {
     pub pods: BTreeSet<ObjectKey>,
     /// The blocks of pods' addresses are others.
     pub networks: bool,
+    /// Changed nodes, which are not held here.
+    pub nodes: NodeChanges,
 }
 
 /// Numbers for metrics.
@@ -105,6 +108,12 @@ pub struct Held {
     coming_blocks: Option<BTreeSet<IpAddr>>,
     /// A relay has said which blocks there are.
     knows_blocks: bool,
+    /// This stream's relay sends nodes, or the last one's.
+    sends_nodes: bool,
+    /// Names of the nodes that were sent.
+    node_names: BTreeSet<Box<str>>,
+    /// Those of an earlier stream that this one has not named yet.
+    unnamed_nodes: BTreeSet<Box<str>>,
     /// What was not sent to the relay yet: addresses to ask for, and to release.
     outgoing: BTreeMap<IpAddr, bool>,
     /// There is a stream; the next one begins with all that is held by then.
@@ -133,6 +142,9 @@ impl Held {
             blocks: BTreeSet::new(),
             coming_blocks: None,
             knows_blocks: false,
+            sends_nodes: true,
+            node_names: BTreeSet::new(),
+            unnamed_nodes: BTreeSet::new(),
             outgoing: BTreeMap::new(),
             has_stream: false,
             counts: HeldCounts::default(),
@@ -189,9 +201,11 @@ impl Held {
         }
     }
 
-    /// Begins a new stream: the relay knows nothing of what is held.
-    pub fn begin(&mut self) {
+    /// Begins a new stream: the relay knows nothing of what is held. It may be of a version that
+    /// sends no nodes.
+    pub fn begin(&mut self, sends_nodes: bool) {
         self.end();
+        self.sends_nodes = sends_nodes;
         self.profiles.clear();
         self.coming_blocks = None;
         self.has_stream = true;
@@ -221,6 +235,9 @@ impl Held {
             if self.profiles.insert(number, Arc::new(profile)).is_some() {
                 return Err(ProtocolError::KnownProfile);
             }
+        }
+        if let Some(nodes) = answer.nodes {
+            self.take_nodes(nodes, &mut changes.nodes)?;
         }
         if let Some(networks) = &answer.networks {
             self.take_networks(networks)?;
@@ -254,12 +271,31 @@ impl Held {
         Ok(())
     }
 
-    fn take_entry(&mut self, entry: wire::Entry, changed: &mut BTreeSet<ObjectKey>) -> Result<(), ProtocolError> {
-        let address = entry.address.unwrap_or_default();
-        if address.len() != 1 {
-            return Err(ProtocolError::Address);
+    fn take_nodes(&mut self, nodes: wire::Nodes, changes: &mut NodeChanges) -> Result<(), ProtocolError> {
+        if nodes.begins {
+            self.unnamed_nodes = self.node_names.clone();
         }
-        let address = address.read()?.next().ok_or(ProtocolError::Address)?;
+        for node in nodes.changed {
+            let (name, network) = node.read()?;
+            self.unnamed_nodes.remove(name.as_str());
+            self.node_names.insert(name.as_str().into());
+            if self.node_names.len() > MAX_NODES {
+                return Err(ProtocolError::TooMany("nodes"));
+            }
+            changes.changed.push((name, network));
+        }
+        changes.removed = nodes.removed;
+        if !nodes.more {
+            changes.removed.extend(std::mem::take(&mut self.unnamed_nodes).into_iter().map(String::from));
+        }
+        for name in &changes.removed {
+            self.node_names.remove(name.as_str());
+        }
+        Ok(())
+    }
+
+    fn take_entry(&mut self, entry: wire::Entry, changed: &mut BTreeSet<ObjectKey>) -> Result<(), ProtocolError> {
+        let address = entry.address.unwrap_or_default().read_one()?;
         if entry.pods.len() > MAX_PODS_OF_ADDRESS {
             return Err(ProtocolError::TooMany("pods of an address"));
         }
@@ -407,6 +443,11 @@ impl Held {
     /// First addresses of the blocks that pods have addresses of.
     pub fn blocks(&self) -> impl Iterator<Item = IpAddr> {
         self.blocks.iter().copied()
+    }
+
+    /// True if the relay sends nodes; expected before there was one.
+    pub fn sends_nodes(&self) -> bool {
+        self.sends_nodes
     }
 
     /// True once a relay has said which blocks there are.

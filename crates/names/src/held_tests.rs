@@ -20,15 +20,15 @@ fn take(held: &mut Held, networks: wire::Networks) -> (bool, usize) {
 fn blocks_come_in_parts() {
     let mut held = Held::new("own".to_owned());
     let part = |begins, more, added| wire::Networks { begins, more, added, removed: None };
-    held.begin();
+    held.begin(true);
     assert_eq!(take(&mut held, part(true, true, Some(blocks(0, 3)))), (false, 0));
     assert!(!held.knows_networks());
     assert_eq!(take(&mut held, part(false, false, Some(blocks(3, 3)))), (true, 6));
     assert!(held.knows_networks());
-    held.begin();
+    held.begin(true);
     assert_eq!(take(&mut held, part(true, true, Some(blocks(10, 1)))), (false, 6));
     // That stream has ended before all were here.
-    held.begin();
+    held.begin(true);
     assert_eq!(take(&mut held, part(true, true, Some(blocks(20, 1)))), (false, 6));
     assert_eq!(take(&mut held, part(false, false, Some(blocks(21, 1)))), (true, 2));
 }
@@ -41,7 +41,7 @@ fn a_stream_begins_with_what_is_held() {
         held.ask(IpAddr::from([10, 0, 0, last]));
     }
     assert!(held.outgoing.is_empty());
-    held.begin();
+    held.begin(true);
     let request = held.next_request().unwrap();
     assert_eq!((request.ask.unwrap().read().unwrap().count(), request.release), (3, None));
     held.end();

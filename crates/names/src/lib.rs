@@ -1,9 +1,9 @@
 //! A relay of pods' names, for clusters in which each agent cannot watch all pods.
 //!
 //! ```text
-//! API server ── watch of pods ──▶ Directory ── stream of each agent ──▶ Held ──▶ cache of names
-//!                                     ▲                                  │
-//!                                     └──────── addresses it meets ──────┘
+//! API server ── pods, nodes ──▶ Directory ── stream of each agent ──▶ Held ──▶ cache of names
+//!                                   ▲                                  │
+//!                                   └──────── addresses it meets ──────┘
 //! ```
 //!
 //! [`Directory`] and [`Held`] are state without input or output; [`serve()`] and [`follow()`] are
@@ -15,6 +15,8 @@ mod directory;
 mod follow;
 mod fuzz;
 mod held;
+mod listing;
+mod node_message;
 mod nodes;
 mod profile;
 mod proto;
@@ -25,6 +27,7 @@ pub use directory::{Directory, Lease, Sent, TooMany};
 pub use follow::{Asks, FollowError, Following, asks, drain, follow};
 pub use fuzz::fuzz;
 pub use held::{Changes, Held, HeldCounts};
+pub use listing::list;
 pub use profile::Profile;
 pub use proto::wire;
 pub use protocol_error::ProtocolError;

@@ -29,7 +29,10 @@ pub enum ProtocolError {
     /// A pod without a name or a namespace, or a port beyond 65535.
     #[error("a pod, or a port of one, has no valid name or number")]
     Pod,
-    /// More profiles, pods of an address or networks than there can be.
+    /// A node without a name, or with a network that is none.
+    #[error("a node has no valid name, or a network of no valid length")]
+    Node,
+    /// More profiles, pods of an address, networks or nodes than there can be.
     #[error("there are more {0} than there can be")]
     TooMany(&'static str),
 }

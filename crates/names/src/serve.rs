@@ -112,7 +112,8 @@ impl Names for Relay {
         greet(first.hello.as_ref(), &self.site.cluster).map_err(|error| refusal(&error))?;
         let lease = self.directory.connect();
         take(&lease, &Asked { hello: None, ..first })?;
-        let hello = Hello { version: VERSION, cluster: self.site.cluster.clone(), name: self.site.name.clone() };
+        let (cluster, name) = (self.site.cluster.clone(), self.site.name.clone());
+        let hello = Hello { version: VERSION, cluster, name, nodes: self.directory.knows_nodes() };
         let now = Instant::now();
         let ends = now + self.site.max_age + part_of(self.site.max_age / 2);
         let state = State::New(hello);

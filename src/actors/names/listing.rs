@@ -1,4 +1,4 @@
-//! Keeps the relay's pods equal to the API server's.
+//! Keeps the relay's pods and nodes equal to the API server's.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use actix::Addr;
 use tokio::time::sleep;
-use webb_cluster::kubernetes::{Status, WatchTimings, follow_pods};
+use webb_cluster::kubernetes::{Status, WatchTimings};
+use webb_cluster::{Cache, CacheSettings};
 use webb_flow::fault::{State, inject};
-use webb_names::Directory;
+use webb_names::{Directory, list};
 
 use crate::actors::elector::find;
 use crate::actors::restart::Intensity;
@@ -18,29 +19,30 @@ use crate::pipeline::Lifecycle;
 /// Interval of the thread's heartbeat and of its check for a stop.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The pods, and what their watch says of itself.
+/// The pods and nodes, and what their watches say of themselves.
 #[derive(Debug)]
 pub struct Listing {
     kubeconfig: Option<PathBuf>,
     directory: Arc<Directory>,
+    nodes: Cache,
     watch: Arc<Status>,
 }
 
 impl Listing {
     /// Keeps this directory.
     pub fn new(kubeconfig: Option<PathBuf>, directory: Arc<Directory>, watch: Arc<Status>) -> Self {
-        Self { kubeconfig, directory, watch }
+        Self { kubeconfig, directory, nodes: Cache::new(CacheSettings::default()), watch }
     }
 
     fn run(&self, lifecycle: &Lifecycle) -> Result<(), Failure> {
-        lifecycle.beat_starting("pods are not listed yet");
+        lifecycle.beat_starting("pods and nodes are not listed yet");
         let Some(access) = find(self.kubeconfig.as_deref(), lifecycle) else { return Ok(()) };
-        tracing::info!("pods come from the API server, by {access}");
+        tracing::info!("pods and nodes come from the API server, by {access}");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let timings = WatchTimings::default();
         runtime.block_on(async {
             tokio::select! {
-                never = follow_pods(&access, &timings, &*self.directory, &self.watch) => match never {},
+                never = list(&access, &timings, &self.directory, &self.nodes, &self.watch) => match never {},
                 () = self.report(lifecycle) => {}
             }
         });
@@ -55,12 +57,12 @@ impl Listing {
             inject::point("names/pods");
             lifecycle.beat();
             let complaint = self.watch.complaint();
-            let synced = self.watch.synced();
+            let synced = self.watch.synced() && self.directory.knows_nodes();
             if synced && !std::mem::replace(&mut listed, true) {
                 let (pods, addresses, profiles) = self.directory.counts();
-                tracing::info!(pods, addresses, profiles, "all pods are listed");
+                tracing::info!(pods, addresses, profiles, nodes = self.directory.nodes(), "all pods and nodes are listed");
             }
-            // Before all pods are listed agents are refused: the relay is not ready.
+            // Before all are listed agents are refused: the relay is not ready.
             let amiss = if listed { State::Degraded } else { State::Starting };
             let state = if complaint.is_empty() { State::Up } else { amiss };
             lifecycle.component().set_state(state, &complaint);

@@ -8,6 +8,7 @@ use actix::Addr;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
+use webb_cluster::Kind;
 use webb_cluster::kubernetes::Status;
 use webb_flow::fault::{State, inject};
 use webb_names::{Directory, Site, serve};
@@ -50,7 +51,8 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server at a bound socket; `watch` is that of the directory's pods.
+    /// A server at a bound socket; `watch` is that of the directory's pods and
+    /// nodes.
     pub fn new(
         socket: BoundListener,
         tls: Option<Arc<TlsFiles>>,
@@ -92,10 +94,11 @@ impl Server {
     }
 
     fn site(&self, stopping: watch::Receiver<bool>) -> Site {
-        let status = Arc::clone(&self.watch);
+        let (status, directory) = (Arc::clone(&self.watch), Arc::clone(&self.directory));
         let lag = move || {
-            let [watched] = status.watched() else { return None };
-            watched.synced().then(|| Duration::try_from_secs_f64(watched.lag()).unwrap_or_default())
+            let pods = status.watched().iter().find(|watched| watched.kind == Kind::Pod)?;
+            let are_listed = status.synced() && directory.knows_nodes();
+            are_listed.then(|| Duration::try_from_secs_f64(pods.lag()).unwrap_or_default())
         };
         Site {
             cluster: self.cluster.clone(),

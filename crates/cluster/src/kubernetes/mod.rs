@@ -53,7 +53,7 @@ pub use lease::{Candidate, elect};
 use link::Link;
 use nodes::Nodes;
 use pods::{OwnPods, Pods, of_node};
-pub use pods::{PodSink, follow_pods};
+pub use pods::{PodSink, follow_pods_and_nodes};
 use policies::Policies;
 pub use protobuf::fuzz::fuzz as fuzz_protobuf;
 pub use requests::{Answered, Call, RequestTimes, Requests};

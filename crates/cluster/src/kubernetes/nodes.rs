@@ -10,6 +10,9 @@
 //!
 //! Every `nodes_interval` of the timings a list of metadata alone brings labels and annotations,
 //! and says which Nodes are gone or made anew. The own Node is read every `own_node_interval`.
+//!
+//! Where a relay sends addresses and networks of nodes, only the own Node is read whole: a list of
+//! whole Nodes is ten times one of metadata, and all agents of a large cluster would ask for one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
@@ -52,6 +55,8 @@ struct Course {
     next_round: Instant,
     /// The next list is one of whole Nodes.
     whole: bool,
+    /// A relay sends what metadata does not have.
+    relayed: bool,
     /// Time of the next reading of the own Node.
     next_own: Instant,
     /// Nodes that are to be read.
@@ -111,11 +116,13 @@ impl Nodes<'_> {
         cache.collect_missing_nodes(true);
         let _collecting = Collecting(cache);
         let now = Instant::now();
+        let relayed = cache.has_relayed_nodes();
         let mut course = Course {
             place: ResumePoint::default(),
             next_round: now,
-            whole: true,
-            next_own: now + timings.own_node_interval,
+            whole: !relayed,
+            relayed,
+            next_own: if relayed { now } else { now + timings.own_node_interval },
             wanted: BTreeSet::new(),
             young: BTreeSet::new(),
             doubted: BTreeSet::new(),
@@ -140,18 +147,31 @@ impl Nodes<'_> {
     /// Lists if that is due, and reads some of the Nodes that are new.
     async fn step(&self, course: &mut Course) -> Result<(), ApiError> {
         let (cache, timings) = (self.watch.objects, self.watch.link.timings);
-        course.wanted.extend(cache.take_missing_nodes().into_iter().filter(|name| !course.absent.contains(name)));
         let now = Instant::now();
+        let relayed = cache.has_relayed_nodes();
+        if course.relayed && !relayed {
+            // This relay is of an earlier version: what the one before had sent may be too little.
+            (course.whole, course.next_round) = (true, now);
+        }
+        course.relayed = relayed;
+        let mut missing = cache.take_missing_nodes();
+        if relayed {
+            missing.append(&mut cache.uncached_relayed_nodes());
+        }
+        course.wanted.extend(missing.into_iter().filter(|name| !course.absent.contains(name)));
         let is_due = now >= course.next_round;
         if is_due {
             course.wanted.append(&mut course.young);
-            course.whole |= course.wanted.len() > MAX_READS;
+            course.whole |= !relayed && course.wanted.len() > MAX_READS;
             if course.whole {
                 self.watch.list(&mut course.place).await?;
                 course.wanted.clear();
             } else {
                 let labels = Labels { cache, read: RefCell::default(), keep: course.wanted.clone() };
-                self.labels(&labels, &mut course.place).await?;
+                self.of_metadata(&self.watch.resource.metadata(), &labels).list(&mut course.place).await?;
+                if relayed {
+                    course.wanted.retain(|name| !cache.store.nodes.contains_key(&key(name)));
+                }
                 course.wanted.extend(labels.read.into_inner());
             }
             course.place.forget();
@@ -177,32 +197,42 @@ impl Nodes<'_> {
             course.wanted.remove(&name);
             if !is_there {
                 course.absent.insert(name);
-            } else if !is_known || self.is_bare(&name) {
+            } else if !relayed && (!is_known || self.is_bare(&name)) {
                 course.young.insert(name);
             }
         }
         Ok(())
     }
 
-    /// Lists the metadata of all Nodes.
-    async fn labels(&self, objects: &Labels<'_>, place: &mut ResumePoint) -> Result<(), ApiError> {
+    /// The watch of the same objects, of which only the metadata is requested.
+    fn of_metadata<'a>(&'a self, resource: &'a Resource, objects: &'a Labels<'a>) -> Watch<'a, Labels<'a>> {
         let Watch { link, watched, changed, streaming, journal, .. } = *self.watch;
-        let resource = &self.watch.resource.metadata();
-        Watch { resource, link, objects, watched, changed, streaming, journal, presence: None }.list(place).await
+        Watch { resource, link, objects, watched, changed, streaming, journal, presence: None }
     }
 
     /// Reads one Node: from the API server's cache, or as it is `now`. False if it is not there; a
-    /// Node that is not there now is removed.
+    /// Node that is not there now is removed. Where a relay sends the rest, the metadata is enough
+    /// of all but the own one.
     async fn read(&self, name: &str, now: bool) -> Result<bool, ApiError> {
-        let (resource, timeout) = (self.watch.resource, self.watch.link.timings.answer_timeout);
+        let cache = self.watch.objects;
+        if cache.has_relayed_nodes() && name != cache.store.settings.node {
+            let labels = Labels { cache, read: RefCell::default(), keep: BTreeSet::new() };
+            self.read_by(&self.of_metadata(&self.watch.resource.metadata(), &labels), name, now).await
+        } else {
+            self.read_by(self.watch, name, now).await
+        }
+    }
+
+    async fn read_by<M: Mirror>(&self, watch: &Watch<'_, M>, name: &str, now: bool) -> Result<bool, ApiError> {
+        let (resource, timeout) = (watch.resource, watch.link.timings.answer_timeout);
         let version = if now { "" } else { "?resourceVersion=0" };
         let path = format!("{}/{}{version}", resource.path(), encoded(name));
-        let is_there = match self.watch.link.get(&path, resource.accept_watch()).await {
+        let is_there = match watch.link.get(&path, resource.accept_watch()).await {
             Ok(answer) => {
                 let body = lines::read_body(answer.into_body(), MAX_OBJECT_BYTES, timeout).await?;
                 let raw: &RawValue = serde_json::from_slice(&body)
                     .map_err(|error| ApiError::Malformed(format!("the node {name}: {error}")))?;
-                self.watch.apply(answer::item(resource, raw), None);
+                watch.apply(M::read(resource, raw), None);
                 true
             }
             Err(error) if error.is_absent() => {
@@ -245,14 +275,20 @@ impl Mirror for Labels<'_> {
     fn apply(&self, object: Object) -> Change {
         let Object::Node(key, node) = object else { return Change::Equal };
         let known = self.cache.store.nodes.get(&key).map(|known| known.value().clone());
-        let Some(known) = known.filter(|known| known.created == node.created) else {
-            self.read.borrow_mut().insert(key.name);
-            return Change::Equal;
+        let known = match known.filter(|known| known.created == node.created) {
+            Some(known) => known,
+            None if self.cache.has_relayed_nodes() && key.name != self.cache.store.settings.node => {
+                Node { created: node.created, ..Node::default() }
+            }
+            None => {
+                self.read.borrow_mut().insert(key.name);
+                return Change::Equal;
+            }
         };
-        let tunnels = node.tunnels.into_iter().filter(|address| !known.addresses.contains(address)).collect();
         // Equal ones stay those that policies share.
         let labels = if known.labels == node.labels { Arc::clone(&known.labels) } else { node.labels };
-        let node = Node { labels, tunnels, ..known };
+        let node = Node { labels, tunnels: node.tunnels, ..known }.with_distinct_tunnels();
+        let node = self.cache.with_relayed_network(&key.name, node);
         Mirror::apply(self.cache, Object::Node(key, Box::new(node)))
     }
 

@@ -45,7 +45,7 @@ pub(super) async fn wait_for_turn(nodes: &Resource, pods: &Watch<'_, Cache>) -> 
 }
 
 /// Number of objects of a kind: one of them is listed, with how many remain.
-async fn count(link: &Link<'_>, resource: &Resource) -> Result<usize, ApiError> {
+pub(super) async fn count(link: &Link<'_>, resource: &Resource) -> Result<usize, ApiError> {
     let mut items = Items::new(link.list(&resource.request("limit=1"), resource.accept_list()).await?, resource)?;
     let mut count = 0;
     while items.next(link.timings.answer_timeout).await?.is_some() {

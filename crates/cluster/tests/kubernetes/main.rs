@@ -18,4 +18,5 @@ mod nodes;
 mod policies;
 mod protobuf;
 mod recovery;
+mod relayed_nodes;
 mod watch;

@@ -12,18 +12,18 @@ use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Fault, Seen};
 
 /// The most Nodes that are watched.
-const WATCHED: usize = 100;
+pub(crate) const WATCHED: usize = 100;
 
 /// Security identity of other nodes.
-const REMOTE_NODE: u32 = 6;
+pub(crate) const REMOTE_NODE: u32 = 6;
 
 /// A name that sorts as its number does.
-fn name(number: usize) -> String {
+pub(crate) fn name(number: usize) -> String {
     format!("other-{number:04}")
 }
 
 /// A Node with as much in it as makes a long list.
-fn node(number: usize, zone: &str) -> Value {
+pub(crate) fn node(number: usize, zone: &str) -> Value {
     let images: Vec<Value> = (0..20).map(|image| json!({"names": [format!("registry/image-{image}:1")]})).collect();
     json!({"apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name(number), "creationTimestamp": "2026-01-02T15:04:05Z",
@@ -34,19 +34,19 @@ fn node(number: usize, zone: &str) -> Value {
             "addresses": [{"type": "InternalIP", "address": format!("192.168.{}.{}", number / 250, number % 250)}]}})
 }
 
-fn address(number: usize) -> String {
+pub(crate) fn address(number: usize) -> String {
     format!("192.168.{}.{}", number / 250, number % 250)
 }
 
 /// A server of so many Nodes, and that of the agent.
-fn api(nodes: usize) -> Api {
+pub(crate) fn api(nodes: usize) -> Api {
     let api = Api::start();
     api.put_all((0..nodes).map(|number| node(number, "a")));
     api
 }
 
 /// Rounds of a tenth of a second.
-fn brisk() -> WatchTimings {
+pub(crate) fn brisk() -> WatchTimings {
     WatchTimings {
         start_spread_per_node: Duration::from_micros(10),
         nodes_interval: Duration::from_millis(100),
@@ -55,17 +55,17 @@ fn brisk() -> WatchTimings {
     }
 }
 
-fn identity(agent: &Agent, ip: &str) -> u32 {
+pub(crate) fn identity(agent: &Agent, ip: &str) -> u32 {
     let index = agent.cache.index();
     index.endpoint(index.find(Address::from(ip.parse::<IpAddr>().unwrap()))).identity_number
 }
 
-fn zone(agent: &Agent, number: usize) -> Vec<String> {
+pub(crate) fn zone(agent: &Agent, number: usize) -> Vec<String> {
     agent.cache.node_labels(&name(number))
 }
 
 /// Requests for Nodes.
-fn of_nodes(api: &Api, fits: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+pub(crate) fn of_nodes(api: &Api, fits: impl Fn(&Seen) -> bool) -> Vec<Seen> {
     api.seen(|seen| seen.kind == "Node" && fits(seen))
 }
 

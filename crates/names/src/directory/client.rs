@@ -9,6 +9,7 @@ use prost::Message as _;
 use tokio::sync::Notify;
 use webb_flow::hash::RandomState;
 
+use super::nodes::NodeTable;
 use super::pods::Pods;
 use crate::wire;
 
@@ -19,7 +20,7 @@ const MAX_ENTRIES: usize = 512;
 /// and an object of Kubernetes has 1.5 at most.
 const ENOUGH_BYTES: usize = 256 << 10;
 
-/// Blocks of an answer at most.
+/// Blocks of an answer at most, and nodes.
 pub(super) const MAX_BLOCKS: usize = 16_384;
 
 /// Profiles of one stream at most: after them both sides forget all, and those in use are sent
@@ -31,7 +32,7 @@ pub(crate) const MAX_PROFILES: usize = 16_384;
 pub(super) struct Bounds {
     /// Profiles until both sides forget them.
     pub(super) profiles: usize,
-    /// Blocks of an answer.
+    /// Blocks of an answer, and nodes.
     pub(super) blocks: usize,
 }
 
@@ -43,6 +44,9 @@ pub(super) struct Client {
     dirty_blocks: BTreeSet<IpAddr>,
     /// The blocks were sent once, or are being sent.
     knows_blocks: bool,
+    dirty_nodes: BTreeSet<Arc<str>>,
+    /// The nodes were sent once, or are being sent.
+    knows_nodes: bool,
     profiles: HashSet<u64, RandomState>,
     /// Notified when there may be something to send.
     pub(super) wake: Arc<Notify>,
@@ -70,6 +74,14 @@ impl Client {
         self.knows_blocks
     }
 
+    /// Marks changed nodes. False if it was not told of any yet.
+    pub(super) fn mark_nodes(&mut self, names: &BTreeSet<Arc<str>>) -> bool {
+        if self.knows_nodes {
+            self.dirty_nodes.extend(names.iter().cloned());
+        }
+        self.knows_nodes
+    }
+
     /// Gives an address up.
     pub(super) fn release(&mut self, address: IpAddr) -> bool {
         self.dirty.remove(&address);
@@ -77,13 +89,15 @@ impl Client {
     }
 
     /// Changes that were not sent, as far as they fit into one answer.
-    pub(super) fn next(&mut self, pods: &Pods, bounds: Bounds) -> Option<wire::Answer> {
-        let networks = self.networks(pods, bounds.blocks);
-        if self.dirty.is_empty() && networks.is_none() {
+    pub(super) fn next(&mut self, pods: &Pods, nodes: Option<&NodeTable>, bounds: Bounds) -> Option<wire::Answer> {
+        let nodes = nodes.and_then(|nodes| self.nodes(nodes, bounds.blocks));
+        // A client that knows the networks is ready: the nodes come first.
+        let networks = if self.dirty_nodes.is_empty() { self.networks(pods, bounds.blocks) } else { None };
+        if self.dirty.is_empty() && networks.is_none() && nodes.is_none() {
             return None;
         }
-        let mut answer = wire::Answer { networks, ..wire::Answer::default() };
-        let mut bytes = 0;
+        let mut bytes = nodes.as_ref().map_or(0, wire::Nodes::encoded_len);
+        let mut answer = wire::Answer { networks, nodes, ..wire::Answer::default() };
         'addresses: while let Some(&address) = self.dirty.first()
             && answer.entries.len() < MAX_ENTRIES
             && bytes < ENOUGH_BYTES
@@ -117,10 +131,36 @@ impl Client {
             answer.entries.push(entry);
             self.dirty.pop_first();
         }
-        if !self.dirty.is_empty() {
+        if !self.dirty.is_empty() || !self.dirty_nodes.is_empty() {
             self.wake.notify_one();
         }
         Some(answer)
+    }
+
+    fn nodes(&mut self, nodes: &NodeTable, at_most: usize) -> Option<wire::Nodes> {
+        let begins = !std::mem::replace(&mut self.knows_nodes, true);
+        if begins {
+            self.dirty_nodes.extend(nodes.names());
+        } else if self.dirty_nodes.is_empty() {
+            return None;
+        }
+        let (mut changed, mut removed, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while bytes < ENOUGH_BYTES
+            && changed.len() + removed.len() < at_most
+            && let Some(name) = self.dirty_nodes.pop_first()
+        {
+            match nodes.message(&name) {
+                Some(node) => {
+                    bytes += node.encoded_len();
+                    changed.push(node);
+                }
+                None => {
+                    bytes += name.len();
+                    removed.push(name.to_string());
+                }
+            }
+        }
+        Some(wire::Nodes { begins, changed, removed, more: !self.dirty_nodes.is_empty() })
     }
 
     fn networks(&mut self, pods: &Pods, at_most: usize) -> Option<wire::Networks> {

@@ -1,9 +1,10 @@
-//! The server's state: all pods, and which client holds which address.
+//! The server's state: all pods and nodes, and which client holds which address.
 //!
 //! A change marks the addresses for those that hold them; the entry is made when it is sent. So a
 //! client that reads slowly costs a mark for each address that it holds, whatever happens to them.
 
 mod client;
+mod nodes;
 mod pods;
 
 use std::collections::{HashSet, VecDeque};
@@ -17,13 +18,14 @@ use hashbrown::HashMap;
 use prost::Message as _;
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use webb_cluster::{Change, Pod, PodSink};
+use webb_cluster::{Change, NodeNetwork, Pod, PodSink};
 use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
 
 use crate::wire;
 pub(crate) use client::MAX_PROFILES;
 use client::{Bounds, Client, MAX_BLOCKS};
+use nodes::NodeTable;
 pub(crate) use pods::MAX_PODS_OF_ADDRESS;
 use pods::{Changed, Pods};
 
@@ -57,7 +59,7 @@ pub struct Sent {
     pub bytes: AtomicU64,
 }
 
-/// The pods, and the clients.
+/// The pods, the nodes, and the clients.
 #[derive(Debug)]
 pub struct Directory {
     state: Mutex<State>,
@@ -70,6 +72,8 @@ pub struct Directory {
 #[derive(Debug, Default)]
 struct State {
     pods: Pods,
+    /// None before they are known.
+    nodes: Option<NodeTable>,
     holders: HashMap<IpAddr, Vec<u64>, RandomState>,
     clients: HashMap<u64, Client, RandomState>,
     last_client: u64,
@@ -85,7 +89,7 @@ impl Default for Directory {
 
 impl Directory {
     /// A directory that sends so many profiles on a stream until both sides forget them, and so
-    /// many blocks in an answer.
+    /// many blocks in an answer, and nodes.
     pub fn bounded(profiles: usize, blocks: usize) -> Self {
         Self {
             state: Mutex::default(),
@@ -136,6 +140,32 @@ impl Directory {
         if !in_turn.is_empty() {
             self.turn.notify_one();
         }
+    }
+
+    /// Replaces the nodes.
+    pub fn set_nodes(&self, nodes: Vec<(String, NodeNetwork)>) {
+        let mut state = self.state();
+        let changed = state.nodes.get_or_insert_default().replace(nodes);
+        let State { clients, in_turn, .. } = &mut *state;
+        let of = clients.len();
+        for (number, client) in clients {
+            if client.mark_nodes(&changed) {
+                notify((*number, client), of, in_turn);
+            }
+        }
+        if !in_turn.is_empty() {
+            self.turn.notify_one();
+        }
+    }
+
+    /// True once nodes are known, and sent.
+    pub fn knows_nodes(&self) -> bool {
+        self.state().nodes.is_some()
+    }
+
+    /// Number of nodes.
+    pub fn nodes(&self) -> usize {
+        self.state().nodes.as_ref().map_or(0, NodeTable::len)
     }
 
     /// Wakes the streams of clients that wait for their turn, forever.
@@ -258,8 +288,8 @@ impl Lease {
     /// nothing.
     pub fn next(&self) -> Option<wire::Answer> {
         let mut state = self.directory.state();
-        let State { pods, clients, .. } = &mut *state;
-        let answer = clients.get_mut(&self.number)?.next(pods, self.directory.bounds)?;
+        let State { pods, nodes, clients, .. } = &mut *state;
+        let answer = clients.get_mut(&self.number)?.next(pods, nodes.as_ref(), self.directory.bounds)?;
         drop(state);
         let sent = &self.directory.sent;
         sent.entries.fetch_add(answer.entries.len() as u64, Relaxed);

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use webb_cluster::kubernetes::{Access, Action, Status, WatchTimings, follow, follow_pods};
+use webb_cluster::kubernetes::{Access, Action, Status, WatchTimings, follow, follow_pods_and_nodes};
 use webb_cluster::{Cache, CacheSettings, Change, Kind, ObjectKey, Pod, PodSink};
 use webb_flow::clock::{self, Clock};
 use webb_index::Index;
-use webb_names::Directory;
+use webb_names::{Directory, Held as Answered};
 
 use super::counting_allocator::bytes;
-use super::objects::node_name;
+use super::objects::{Cluster, node_name};
 use super::server::Server;
+use super::shown;
 use super::time::{TICK, Time};
 
 /// Time without progress after which a test fails.
@@ -80,6 +81,8 @@ pub(super) struct Follower {
     status: Arc<Status>,
     changed: Arc<Notify>,
     sink: Arc<Sink>,
+    /// What an agent holds of its relay's nodes.
+    _answered: Option<Answered>,
     index: Option<Arc<Index>>,
     now_ns: Arc<AtomicU64>,
     held_before: u64,
@@ -95,6 +98,7 @@ pub(super) fn run<R>(
     timings: &WatchTimings,
     act: impl AsyncFnOnce(&mut Follower) -> R,
 ) -> R {
+    let relay = (role == Role::RelayedAgent).then(|| relay_of(server.cluster()));
     let held_before = bytes();
     // Dropped after the follower, whose end a task of its waits for.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -102,7 +106,9 @@ pub(super) fn run<R>(
     let settings = CacheSettings { node: node_name(0), cluster: "lab".into(), ..CacheSettings::default() };
     let cache = Arc::new(Cache::new(settings).timed_by(Clock::by_hand(Arc::clone(&now_ns))));
     cache.set_relayed(role == Role::RelayedAgent);
-    let status = Arc::new(if role == Role::Relay { Status::of(&[Kind::Pod]) } else { Status::default() });
+    let kinds = [Kind::Pod, Kind::Node];
+    let status = Arc::new(if role == Role::Relay { Status::of(&kinds) } else { Status::default() });
+    let answered = relay.as_ref().map(|relay| take_nodes(relay, &cache));
     let (sink, changed, stuck) = (Arc::<Sink>::default(), Arc::<Notify>::default(), Arc::<Notify>::default());
     let (progress, made) = mpsc::channel();
     let mut follower = Follower {
@@ -111,6 +117,7 @@ pub(super) fn run<R>(
         status: Arc::clone(&status),
         changed: Arc::clone(&changed),
         sink: Arc::clone(&sink),
+        _answered: answered,
         index: None,
         now_ns,
         held_before,
@@ -132,7 +139,9 @@ pub(super) fn run<R>(
         });
         let following = async {
             match role {
-                Role::Relay => follow_pods(&access, timings, &*sink, &status).await,
+                Role::Relay => {
+                    follow_pods_and_nodes(&access, timings, &*sink, &cache, &status, &changed).await
+                }
                 _ => follow(&access, timings, &cache, &status, &changed).await,
             }
         };
@@ -141,6 +150,26 @@ pub(super) fn run<R>(
             done = act(&mut follower) => done,
         }
     })
+}
+
+/// A relay that knows the nodes.
+fn relay_of(cluster: Cluster) -> Arc<Directory> {
+    let directory = Arc::new(Directory::default());
+    directory.set_nodes((0..cluster.nodes).map(|number| (node_name(number), Cluster::node_network(number))).collect());
+    directory
+}
+
+/// Takes the nodes that a relay sends at the beginning of a stream.
+fn take_nodes(relay: &Arc<Directory>, cache: &Cache) -> Answered {
+    let (lease, mut answered) = (relay.connect(), Answered::new(node_name(0)));
+    answered.begin(true);
+    while let Some(answer) = lease.next() {
+        let (changes, outcome) = answered.take(answer);
+        outcome.unwrap();
+        cache.take_relayed_nodes(changes.nodes);
+    }
+    println!("the relay has sent {}", shown(relay.sent().bytes.load(Relaxed).try_into().unwrap()));
+    answered
 }
 
 impl Follower {

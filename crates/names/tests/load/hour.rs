@@ -99,13 +99,13 @@ fn hour(role: Role, pods: Pods) {
         let of_form = |bytes| if pods == Pods::Json { bytes } else { bytes / 4 * 3 };
         let bytes = time.now().sent * of_form(cluster.sizes().pods / cluster.pods);
         assert!(of_pods(&traffic) - of_pods(&first) < bytes, "{traffic:?}, not below {bytes}");
-        // A watch lasts 217 s at least, and an agent has six. It asks for kinds of policy every
-        // 45 s, for Nodes every eight minutes, and for its own every minute.
+        // A watch lasts 217 s at least, and an agent has six, a relay two. Both ask for Nodes every
+        // eight minutes; an agent for kinds of policy every 45 s, and for its own Node every minute.
         let times = |kinds: usize, interval: usize| {
             kinds * (usize::try_from(time.now().time.as_secs()).unwrap() / interval + 1)
         };
-        let of_agent = if role == Role::Relay { 0 } else { times(1, 45) + times(1, 480) + times(1, 60) };
-        let most = times(if role == Role::Relay { 1 } else { 6 }, 217) + of_agent;
+        let of_agent = if role == Role::Relay { 0 } else { times(1, 45) + times(1, 60) };
+        let most = times(if role == Role::Relay { 2 } else { 6 }, 217) + times(1, 480) + of_agent;
         assert!(traffic.all_requests() - first.all_requests() <= most, "{traffic:?}, at first {first:?}");
         // A previous owner is kept for a minute, and tables are sparse at times.
         assert!(end.now < start.now * 3 / 2 + 1_000_000, "{start:?}, {end:?}");

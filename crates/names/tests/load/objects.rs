@@ -4,6 +4,7 @@
 //! address and a node.
 
 use serde_json::{Value, json};
+use webb_cluster::NodeNetwork;
 
 /// A cluster of so many nodes and pods.
 #[derive(Clone, Copy)]
@@ -232,6 +233,15 @@ impl Cluster {
                     "ready": true, "restartCount": 0, "started": true, "image": format!("registry.example.com/team/{app}:{version}"),
                     "imageID": format!("registry.example.com/team/{app}@sha256:{}", digits(workload, 64)),
                     "containerID": format!("containerd://{}", digits(number, 64))}]}})
+    }
+
+    /// The same node as a relay sends it.
+    pub(super) fn node_network(number: usize) -> NodeNetwork {
+        NodeNetwork {
+            internal: vec![node_address(number).parse().unwrap()],
+            external: vec![],
+            pod_networks: vec![format!("100.{}.{}.0/24", 64 + number / 256, number % 256).parse().unwrap()],
+        }
     }
 
     pub(super) fn node(number: usize) -> Value {

@@ -106,6 +106,10 @@ impl Server {
         self.scratch.path().join("kubeconfig")
     }
 
+    pub(super) fn cluster(&self) -> Cluster {
+        self.served.cluster
+    }
+
     pub(super) fn traffic(&self) -> Traffic {
         self.served.traffic.lock().unwrap().clone()
     }
@@ -237,6 +241,7 @@ fn answer(request: &Request, served: &Served, to: &mut Counted<'_>) -> io::Resul
         return whole(to, "200 OK", &json!({"kind": "APIGroupDiscoveryList", "items": []})).map(|()| None);
     }
     if request.path.starts_with("/api/v1/nodes/") {
+        assert!(!request.metadata, "one Node, the own one, is read whole");
         return whole(to, "200 OK", &Cluster::node(0)).map(|()| None);
     }
     let cluster = served.cluster;

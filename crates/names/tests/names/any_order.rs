@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use webb_cluster::{Pod, PodSink as _};
+use webb_cluster::{NodeNetwork, Pod, PodSink as _};
 use webb_index::ObjectKey;
 use webb_names::wire::{Answer, Request};
 use webb_names::{Directory, Held, Lease};
@@ -21,6 +21,7 @@ enum Step {
     Pod { name: u8, addresses: Vec<u8>, app: u8, node: u8, created: i64, state: u8 },
     NoPod { name: u8 },
     List { names: BTreeSet<u8> },
+    Nodes { addresses: BTreeMap<u8, u8> },
     Ask { client: usize, address: u8 },
     Request { client: usize },
     Serve { client: usize },
@@ -37,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         2 => (0..6_u8).prop_map(|name| Step::NoPod { name }),
         1 => prop::collection::btree_set(0..6_u8, 0..6).prop_map(|names| Step::List { names }),
+        1 => prop::collection::btree_map(0..5_u8, 0..3_u8, 0..5).prop_map(|addresses| Step::Nodes { addresses }),
         6 => (client(), 0..10_u8).prop_map(|(client, address)| Step::Ask { client, address }),
         4 => client().prop_map(|client| Step::Request { client }),
         4 => client().prop_map(|client| Step::Serve { client }),
@@ -51,6 +53,10 @@ fn ip(number: u8) -> IpAddr {
     if number < 7 { IpAddr::from([10, 0, number, number]) } else { format!("fd00::{number}:1").parse().unwrap() }
 }
 
+fn node(last: u8) -> NodeNetwork {
+    NodeNetwork { internal: vec![[192, 168, 0, last].into()], ..NodeNetwork::default() }
+}
+
 fn key(name: u8) -> ObjectKey {
     ObjectKey { namespace: ["x", "y"][usize::from(name % 2)].to_owned(), name: format!("pod-{name}") }
 }
@@ -61,13 +67,15 @@ struct Client {
     lease: Lease,
     requests: VecDeque<Request>,
     answers: VecDeque<Answer>,
+    nodes: BTreeMap<String, NodeNetwork>,
 }
 
 impl Client {
     fn new(directory: &Arc<Directory>) -> Self {
         let mut held = Held::bounded("own".to_owned(), MAX_NAMED, MAX_UNNAMED);
-        held.begin();
-        Self { held, lease: directory.connect(), requests: VecDeque::new(), answers: VecDeque::new() }
+        held.begin(true);
+        let (requests, answers, nodes) = Default::default();
+        Self { held, lease: directory.connect(), requests, answers, nodes }
     }
 
     fn request(&mut self) -> bool {
@@ -100,6 +108,10 @@ impl Client {
             self.held.keys().map(|key| (key.clone(), self.held.pod(key))).collect();
         let (changes, outcome) = self.held.take(answer);
         outcome.unwrap();
+        for name in changes.nodes.removed {
+            self.nodes.remove(&name);
+        }
+        self.nodes.extend(changes.nodes.changed);
         let now: BTreeMap<ObjectKey, Option<Pod>> =
             self.held.keys().map(|key| (key.clone(), self.held.pod(key))).collect();
         let all: BTreeSet<&ObjectKey> = before.keys().chain(now.keys()).collect();
@@ -114,7 +126,7 @@ impl Client {
         self.lease = directory.connect();
         self.requests.clear();
         self.answers.clear();
-        self.held.begin();
+        self.held.begin(true);
     }
 
     fn check_bounds(&self) {
@@ -127,7 +139,7 @@ impl Client {
 
 /// The pods as a list of them would have them.
 #[derive(Default)]
-struct Naive(BTreeMap<ObjectKey, Pod>);
+struct Naive(BTreeMap<ObjectKey, Pod>, BTreeMap<String, NodeNetwork>);
 
 impl Naive {
     /// The pods of other nodes at an address.
@@ -163,6 +175,7 @@ fn check(client: &Client, naive: &Naive) {
     let counts = client.held.counts();
     assert_eq!((counts.stale, counts.unanswered), (0, 0), "{counts:?}");
     assert_eq!(client.held.blocks().collect::<BTreeSet<_>>(), naive.blocks());
+    assert_eq!(client.nodes, naive.1);
 }
 
 fn run(steps: Vec<Step>) {
@@ -196,6 +209,10 @@ fn run(steps: Vec<Step>) {
                 let listed: std::collections::HashSet<ObjectKey> = names.iter().map(|name| key(*name)).collect();
                 directory.keep_only(&listed);
                 naive.0.retain(|key, _| listed.contains(key));
+            }
+            Step::Nodes { addresses } => {
+                naive.1 = addresses.into_iter().map(|(name, last)| (name.to_string(), node(last))).collect();
+                directory.set_nodes(naive.1.clone().into_iter().collect());
             }
             Step::Ask { client, address } => {
                 clients[client].held.ask(ip(address));

@@ -10,5 +10,6 @@
 
 mod any_order;
 mod many;
+mod nodes;
 mod relays;
 mod streams;

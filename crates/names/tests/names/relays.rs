@@ -102,7 +102,8 @@ pub(crate) async fn lying(answers: Vec<Answer>) -> SocketAddr {
 
 /// The greeting of a correct relay.
 pub(crate) fn hello() -> Answer {
-    let hello = Hello { version: webb_names::VERSION, cluster: "east".to_owned(), name: "liar".to_owned() };
+    let (cluster, name) = ("east".to_owned(), "liar".to_owned());
+    let hello = Hello { version: webb_names::VERSION, cluster, name, ..Hello::default() };
     Answer { hello: Some(hello), ..Answer::default() }
 }
 

@@ -23,20 +23,20 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// An agent without the rest of it.
-struct Agent {
-    following: Arc<Following>,
+pub(crate) struct Agent {
+    pub(crate) following: Arc<Following>,
     asks: Asks,
     asked: mpsc::Receiver<IpAddr>,
 }
 
 impl Agent {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (asks, asked) = asks();
         Self { following: Arc::new(Following::new("east".to_owned(), "here".to_owned())), asks, asked }
     }
 
     /// Follows until `done`.
-    async fn until(&mut self, at: std::net::SocketAddr, done: impl Fn(&Following) -> bool) {
+    pub(crate) async fn until(&mut self, at: std::net::SocketAddr, done: impl Fn(&Following) -> bool) {
         let following = Arc::clone(&self.following);
         let met = async {
             while !done(&following) {
@@ -49,7 +49,7 @@ impl Agent {
         }
     }
 
-    async fn error(&mut self, at: std::net::SocketAddr) -> FollowError {
+    pub(crate) async fn error(&mut self, at: std::net::SocketAddr) -> FollowError {
         let followed = follow(channel(at).await, &self.following, &mut self.asked, |_, _| {});
         timeout(PATIENCE, followed).await.unwrap()
     }
@@ -165,7 +165,7 @@ fn profile(number: u64) -> Profile {
 async fn wrong_answers_end_the_stream() {
     let answer = |profiles: Vec<Profile>, entries: Vec<Entry>| Answer { profiles, entries, ..Answer::default() };
     let good = answer(vec![profile(1)], vec![entry("10.0.1.1", 1)]);
-    let east = || Hello { version: webb_names::VERSION, cluster: "east".to_owned(), name: "liar".to_owned() };
+    let east = || hello().hello.unwrap();
     let greeting = |hello: Hello| vec![Answer { hello: Some(hello), ..Answer::default() }];
     let no_address = Entry { address: None, ..entry("10.0.1.1", 1) };
     let crowd = Entry { pods: vec![entry("10.0.1.1", 1).pods[0].clone(); 9], ..entry("10.0.1.1", 1) };

@@ -61,7 +61,12 @@ impl Agent {
     pub fn start_with(kubeconfig: PathBuf, timings: WatchTimings, other_kinds: OtherKinds) -> Self {
         let settings =
             CacheSettings { node: "node-1".into(), cluster: "lab".into(), other_kinds, ..CacheSettings::default() };
-        let (cache, status) = (Arc::new(Cache::new(settings)), Arc::new(Status::default()));
+        Self::start_into(Cache::new(settings), kubeconfig, timings)
+    }
+
+    /// An agent that fills this cache.
+    pub fn start_into(cache: Cache, kubeconfig: PathBuf, timings: WatchTimings) -> Self {
+        let (cache, status) = (Arc::new(cache), Arc::new(Status::default()));
         let (stop, stopped) = oneshot::channel();
         let (filled, told) = (Arc::clone(&cache), Arc::clone(&status));
         let thread = std::thread::spawn(move || {

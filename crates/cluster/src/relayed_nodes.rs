@@ -1,0 +1,110 @@
+//! Addresses and networks of nodes that a relay sends, which metadata of Nodes does not have.
+//!
+//! Which nodes there are, and their labels, the API server says: what a relay sends of a node that
+//! is not cached waits here until it is.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::missing_nodes::key;
+use super::store::lock;
+use super::{Cache, Node, Object};
+
+/// The part of a Node that its metadata lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeNetwork {
+    /// Its addresses by which nodes reach each other.
+    pub internal: Vec<IpAddr>,
+    /// Its other addresses.
+    pub external: Vec<IpAddr>,
+    /// Networks that its pods have their addresses from.
+    pub pod_networks: Vec<IpNet>,
+}
+
+/// What a relay says of nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeChanges {
+    /// New and changed nodes by name.
+    pub changed: Vec<(String, NodeNetwork)>,
+    /// Nodes that are gone.
+    pub removed: Vec<String>,
+}
+
+/// What the relay has sent.
+#[derive(Debug, Default)]
+pub(super) struct RelayedNodes {
+    /// The relay sends no nodes: it is of an earlier version.
+    are_refused: bool,
+    networks: HashMap<String, NodeNetwork>,
+}
+
+impl NodeNetwork {
+    fn of(node: &Node) -> Self {
+        let external = node.addresses.iter().filter(|address| !node.internal.contains(address)).copied().collect();
+        Self { internal: node.internal.clone(), external, pod_networks: node.pod_networks.clone() }
+    }
+
+    /// The node with these addresses and networks.
+    fn brought_into(&self, node: Node) -> Node {
+        let Self { internal, external, pod_networks } = self.clone();
+        let addresses = internal.iter().chain(&external).copied().collect();
+        Node { addresses, internal, pod_networks, ..node }.with_distinct_tunnels()
+    }
+}
+
+impl Cache {
+    /// Addresses and networks of all nodes, for a relay to send.
+    pub fn node_networks(&self) -> Vec<(String, NodeNetwork)> {
+        self.store.nodes.iter().map(|node| (node.key().name.clone(), NodeNetwork::of(&node))).collect()
+    }
+
+    /// Sets whether the relay sends nodes. At first it is expected to.
+    pub fn expect_relayed_nodes(&self, are_sent: bool) {
+        lock(&self.store.relayed_nodes).are_refused = !are_sent;
+    }
+
+    /// True if a relay sends addresses and networks of other nodes.
+    pub(super) fn has_relayed_nodes(&self) -> bool {
+        self.is_relayed() && !lock(&self.store.relayed_nodes).are_refused
+    }
+
+    /// Takes what a relay says of nodes. Cached nodes have it at once, unless they are watched.
+    pub fn take_relayed_nodes(&self, changes: NodeChanges) {
+        let names: Vec<String> = changes.changed.iter().map(|(name, _)| name.clone()).collect();
+        {
+            let mut relayed = lock(&self.store.relayed_nodes);
+            for name in changes.removed {
+                relayed.networks.remove(&name);
+            }
+            relayed.networks.extend(changes.changed);
+        }
+        if !self.collects_missing_nodes() {
+            return;
+        }
+        for key in names.iter().map(|name| key(name)) {
+            let known = self.store.nodes.get(&key).map(|node| node.value().clone());
+            if let Some(known) = known {
+                let node = self.with_relayed_network(&key.name, known);
+                self.apply(Object::Node(key, Box::new(node)), self.store.clock.now_ns());
+            }
+        }
+    }
+
+    /// A node with what the relay says of it. The own node is read whole.
+    pub(super) fn with_relayed_network(&self, name: &str, node: Node) -> Node {
+        let relayed = lock(&self.store.relayed_nodes);
+        let is_sent = !relayed.are_refused && name != self.store.settings.node;
+        match relayed.networks.get(name).filter(|_| is_sent) {
+            Some(network) => network.brought_into(node),
+            None => node,
+        }
+    }
+
+    /// Names of nodes that the relay has sent, and that are not cached.
+    pub(super) fn uncached_relayed_nodes(&self) -> Vec<String> {
+        let relayed = lock(&self.store.relayed_nodes);
+        relayed.networks.keys().filter(|name| !self.store.nodes.contains_key(&key(name))).cloned().collect()
+    }
+}
