@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 use webb::health::{Health, Prober, auto_interval, probe_echo};
 use webb::http::hello_routes;
 use webb::server::{self, Connections, Limits, Serving};
-use webb_cluster::{Cache, CacheSettings, Node, Object, ObjectKey};
+use webb_cluster::{Cache, CacheSettings, Node, NodeNetwork, Object, ObjectKey};
 use webb_flow::fault::Components;
 
 const NODES: usize = 5000;
@@ -52,7 +52,8 @@ fn cache() -> Arc<Cache> {
             Ipv4Addr::new(127, u8::try_from(10 + family).unwrap(), high, low).into()
         };
         let key = ObjectKey { namespace: String::new(), name: format!("ip-10-0-{at}.eu-central-1.compute.internal") };
-        let node = Node { internal: (0..ADDRESSES).map(address).collect(), ..Node::default() };
+        let network = NodeNetwork { internal: (0..ADDRESSES).map(address).collect(), ..NodeNetwork::default() };
+        let node = Node { network: Arc::new(network), ..Node::default() };
         cache.upsert(Object::Node(key, Box::new(node)));
     }
     Arc::new(cache)

@@ -53,7 +53,7 @@ pub fn source(cache: Arc<Cache>) -> CategorySource {
 
 #[cfg(test)]
 mod tests {
-    use webb_cluster::{CacheSettings, Kind, Node, Object, ObjectKey, Pod, Reference};
+    use webb_cluster::{CacheSettings, Kind, Node, NodeNetwork, Object, ObjectKey, Pod, Reference};
 
     use super::*;
     use crate::families::listed;
@@ -65,7 +65,8 @@ mod tests {
         let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
         let pod_networks = ["10.0.0.0/24", "10.0.1.0/25", "fd00::/64"].map(|text| text.parse().unwrap()).into();
         let name = ObjectKey { namespace: String::new(), name: "n1".into() };
-        cache.upsert(Object::Node(name, Box::new(Node { pod_networks, ..Node::default() })));
+        let network = Arc::new(NodeNetwork { pod_networks, ..NodeNetwork::default() });
+        cache.upsert(Object::Node(name, Box::new(Node { network, ..Node::default() })));
         let key = |last: u8| ObjectKey { namespace: "a".into(), name: format!("p{last}") };
         for last in 1..=3 {
             let pod = Pod { node: "n1".into(), addresses: vec![[10, 0, 0, last].into()], ..Pod::default() };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::Notify;
 use webb::health::{Health, ProbeReport, Prober};
-use webb_cluster::{Cache, CacheSettings, Node, Object, ObjectKey};
+use webb_cluster::{Cache, CacheSettings, Node, NodeNetwork, Object, ObjectKey};
 
 /// Long enough for a loaded machine; nothing waits this long unless something is wrong.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -33,12 +33,18 @@ fn nodes(names: &[String]) -> Arc<Cache> {
     let cache = Cache::new(CacheSettings { node: "own".to_owned(), ..CacheSettings::default() });
     for (at, name) in names.iter().enumerate() {
         let key = ObjectKey { namespace: String::new(), name: name.clone() };
-        cache.upsert(Object::Node(key, Box::new(Node { internal: vec![address(at)], ..Node::default() })));
+        cache.upsert(Object::Node(key, Box::new(node(address(at)))));
     }
     Arc::new(cache)
 }
 
 /// The address of the peer with this number.
+/// A node with this address.
+fn node(address: IpAddr) -> Node {
+    let network = NodeNetwork { internal: vec![address], ..NodeNetwork::default() };
+    Node { network: Arc::new(network), ..Node::default() }
+}
+
 fn address(number: usize) -> IpAddr {
     Ipv4Addr::new(127, 8, 0, u8::try_from(number + 1).unwrap()).into()
 }
@@ -180,7 +186,7 @@ fn silent_nodes_hold_up_no_other() {
             kept.push(silence((address, port).into()));
         }
         let key = ObjectKey { namespace: String::new(), name: format!("n{at:04}") };
-        cache.upsert(Object::Node(key, Box::new(Node { internal: vec![address.into()], ..Node::default() })));
+        cache.upsert(Object::Node(key, Box::new(node(address.into()))));
     }
     let health = Arc::new(Health::default());
     let interval = Some(Duration::from_secs(5));

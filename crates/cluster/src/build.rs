@@ -411,9 +411,9 @@ impl Builder {
             claimed.push((Owner::new(kind, Arc::new(key.clone())), addresses));
         };
         for node in &store.nodes {
-            networks.extend(&node.pod_networks);
+            networks.extend(&node.network.pod_networks);
             let is_own = node.key().name == self.node;
-            let first = node.pod_networks.iter().flat_map(first_addresses);
+            let first = node.network.pod_networks.iter().flat_map(first_addresses);
             let mut remote = |serving| self.remote_nodes.id(&mut self.draft, &self.cluster, &node.key().name, serving);
             let plain = if is_own { reserved.host[0] } else { remote(false) };
             let first = first.map(|ip| (ip, plain));

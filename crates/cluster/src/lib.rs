@@ -77,10 +77,10 @@ pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, Progress, R
 pub use mesh::Overlap;
 pub use networks::address_block;
 pub use node_pods::{Isolation, NodePods};
-pub use object::{Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
+pub use object::{Kind, Node, NodeNetwork, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};
 pub use passed_over::{Invalid, PassedOver};
 pub use recent::{ObjectChange, ObjectEvent};
-pub use relayed_nodes::{NodeChanges, NodeNetwork};
+pub use relayed_nodes::NodeChanges;
 pub use store::{CacheSettings, Counts, PodInterface};
 pub use webb_index::ObjectKey;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Object, Pod, Service, Slice};
+use super::{NodeNetwork, Object, Pod, Service, Slice};
 
 /// The object of another cluster with what names need, and no more.
 pub(super) fn strip(object: Object) -> Object {
@@ -13,7 +13,8 @@ pub(super) fn strip(object: Object) -> Object {
         }
         Object::Node(key, mut node) => {
             node.labels = Arc::default();
-            node.pod_networks.clear();
+            let network = NodeNetwork { pod_networks: Vec::new(), ..NodeNetwork::clone(&node.network) };
+            node.network = Arc::new(network);
             Object::Node(key, node)
         }
         Object::Service(key, mut service) => {

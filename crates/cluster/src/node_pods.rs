@@ -45,7 +45,7 @@ impl Cache {
 
     /// All nodes with their internal addresses, in no order.
     pub fn nodes(&self) -> Vec<(String, Vec<IpAddr>)> {
-        self.store.nodes.iter().map(|node| (node.key().name.clone(), node.internal.clone())).collect()
+        self.store.nodes.iter().map(|node| (node.key().name.clone(), node.network.internal.clone())).collect()
     }
 
     /// The labels of a node as `key=value`, sorted; none of a node that is not known.
@@ -87,7 +87,7 @@ impl Cache {
     /// have addresses of the family, and all of them lie in these.
     pub fn used_pod_networks(&self) -> Vec<IpNet> {
         let key = ObjectKey { namespace: String::new(), name: self.store.settings.node.clone() };
-        let Some(networks) = self.store.nodes.get(&key).map(|node| node.pod_networks.clone()) else {
+        let Some(networks) = self.store.nodes.get(&key).map(|node| node.network.pod_networks.clone()) else {
             return Vec::new();
         };
         let addresses = self.local_addresses();
@@ -242,7 +242,8 @@ mod tests {
     fn networks_that_pods_use() {
         let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
         let networks: Vec<IpNet> = vec!["10.0.0.0/24".parse().unwrap(), "fd00::/64".parse().unwrap()];
-        let node = crate::Node { pod_networks: networks.clone(), ..crate::Node::default() };
+        let network = crate::NodeNetwork { pod_networks: networks.clone(), ..crate::NodeNetwork::default() };
+        let node = crate::Node { network: Arc::new(network), ..crate::Node::default() };
         let name = ObjectKey { namespace: String::new(), name: "n1".into() };
         cache.upsert(Object::Node(name, Box::new(node)));
         assert_eq!(cache.used_pod_networks(), []);

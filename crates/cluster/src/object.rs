@@ -144,14 +144,28 @@ pub struct Node {
     pub labels: Arc<Labels>,
     /// Creation time, as of a [`Pod`]: one that was made anew has another.
     pub created: i64,
-    /// Its internal and external addresses.
-    pub addresses: Vec<IpAddr>,
-    /// The internal ones among them, by which nodes reach each other.
-    pub internal: Vec<IpAddr>,
+    /// Its addresses and networks, shared with what a relay has sent.
+    pub network: Arc<NodeNetwork>,
     /// Addresses of its tunnels that network plugins note in annotations.
     pub tunnels: Vec<IpAddr>,
+}
+
+/// The part of a Node that its metadata lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeNetwork {
+    /// Its internal addresses, by which nodes reach each other.
+    pub internal: Vec<IpAddr>,
+    /// Its external addresses, without those that are internal too.
+    pub external: Vec<IpAddr>,
     /// Networks that its pods have their addresses from.
     pub pod_networks: Vec<IpNet>,
+}
+
+impl NodeNetwork {
+    /// Its addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.internal.iter().chain(&self.external).copied()
+    }
 }
 
 /// The labels of a node's zone and of its region, the present one first.
@@ -167,14 +181,14 @@ impl Node {
 
     /// The node without those of its tunnels' addresses that it has as others too.
     pub(super) fn with_distinct_tunnels(self) -> Self {
-        let Self { addresses, mut tunnels, .. } = self;
-        tunnels.retain(|address| !addresses.contains(address));
-        Self { addresses, tunnels, ..self }
+        let Self { network, mut tunnels, .. } = self;
+        tunnels.retain(|tunnel| network.addresses().all(|address| address != *tunnel));
+        Self { network, tunnels, ..self }
     }
 
     /// All addresses that its object lists.
     pub(super) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.addresses.iter().chain(&self.tunnels).copied()
+        self.network.addresses().chain(self.tunnels.iter().copied())
     }
 }
 

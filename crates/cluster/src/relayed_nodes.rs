@@ -4,30 +4,17 @@
 //! is not cached waits here until it is.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
-
-use ipnet::IpNet;
+use std::sync::Arc;
 
 use super::missing_nodes::key;
 use super::store::lock;
-use super::{Cache, Node, Object};
-
-/// The part of a Node that its metadata lacks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct NodeNetwork {
-    /// Its addresses by which nodes reach each other.
-    pub internal: Vec<IpAddr>,
-    /// Its other addresses.
-    pub external: Vec<IpAddr>,
-    /// Networks that its pods have their addresses from.
-    pub pod_networks: Vec<IpNet>,
-}
+use super::{Cache, Node, NodeNetwork, Object};
 
 /// What a relay says of nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeChanges {
     /// New and changed nodes by name.
-    pub changed: Vec<(String, NodeNetwork)>,
+    pub changed: Vec<(String, Arc<NodeNetwork>)>,
     /// Nodes that are gone.
     pub removed: Vec<String>,
 }
@@ -37,27 +24,13 @@ pub struct NodeChanges {
 pub(super) struct RelayedNodes {
     /// The relay sends no nodes: it is of an earlier version.
     are_refused: bool,
-    networks: HashMap<String, NodeNetwork>,
-}
-
-impl NodeNetwork {
-    fn of(node: &Node) -> Self {
-        let external = node.addresses.iter().filter(|address| !node.internal.contains(address)).copied().collect();
-        Self { internal: node.internal.clone(), external, pod_networks: node.pod_networks.clone() }
-    }
-
-    /// The node with these addresses and networks.
-    fn brought_into(&self, node: Node) -> Node {
-        let Self { internal, external, pod_networks } = self.clone();
-        let addresses = internal.iter().chain(&external).copied().collect();
-        Node { addresses, internal, pod_networks, ..node }.with_distinct_tunnels()
-    }
+    networks: HashMap<String, Arc<NodeNetwork>>,
 }
 
 impl Cache {
     /// Addresses and networks of all nodes, for a relay to send.
-    pub fn node_networks(&self) -> Vec<(String, NodeNetwork)> {
-        self.store.nodes.iter().map(|node| (node.key().name.clone(), NodeNetwork::of(&node))).collect()
+    pub fn node_networks(&self) -> Vec<(String, Arc<NodeNetwork>)> {
+        self.store.nodes.iter().map(|node| (node.key().name.clone(), Arc::clone(&node.network))).collect()
     }
 
     /// Sets whether the relay sends nodes. At first it is expected to.
@@ -97,7 +70,7 @@ impl Cache {
         let relayed = lock(&self.store.relayed_nodes);
         let is_sent = !relayed.are_refused && name != self.store.settings.node;
         match relayed.networks.get(name).filter(|_| is_sent) {
-            Some(network) => network.brought_into(node),
+            Some(network) => Node { network: Arc::clone(network), ..node }.with_distinct_tunnels(),
             None => node,
         }
     }

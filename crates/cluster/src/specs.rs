@@ -61,7 +61,7 @@ pub(super) fn node_specs(store: &Store, claimed: &[Claimed]) -> Vec<NodeSpec> {
             NodeSpec {
                 name: key.name,
                 labels: node.labels,
-                listed: node.addresses.into_iter().map(Address::from).collect(),
+                listed: node.network.addresses().map(Address::from).collect(),
                 own: Vec::new(),
             }
         });

@@ -9,7 +9,7 @@ use webb_flow::L4;
 use webb_index::ServicePort;
 use webb_index::policy::spec::{Labels, NamedPort};
 
-use super::object::{Node, Pod, Service, Slice};
+use super::object::{Node, NodeNetwork, Pod, Service, Slice};
 use super::passed_over::{Invalid, PassedOver};
 use super::types::{self, ObjectMeta, TUNNEL_ADDRESSES};
 use super::{other_networks, policy, workload};
@@ -124,7 +124,9 @@ pub(super) fn node(node: types::Node, odd: &mut PassedOver) -> Node {
         }
     }
     let created = node.metadata.creation_timestamp.as_ref().map_or(i64::MIN, |time| time.0);
-    Node { labels: Arc::new(labels(node.metadata, odd)), created, addresses, internal, tunnels, pod_networks }
+    let external = addresses.into_iter().filter(|address| !internal.contains(address)).collect();
+    let network = Arc::new(NodeNetwork { internal, external, pod_networks });
+    Node { labels: Arc::new(labels(node.metadata, odd)), created, network, tunnels }
 }
 
 pub(super) fn service(service: types::Service, odd: &mut PassedOver) -> Service {

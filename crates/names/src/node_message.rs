@@ -1,6 +1,7 @@
 //! A node as messages carry it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use webb_cluster::NodeNetwork;
@@ -37,7 +38,7 @@ impl Node {
     ///
     /// # Errors
     /// If it has no name that a node can have, or an address or a network is none.
-    pub(crate) fn read(self) -> Result<(String, NodeNetwork), ProtocolError> {
+    pub(crate) fn read(self) -> Result<(String, Arc<NodeNetwork>), ProtocolError> {
         let Self { name, internal, external, networks } = self;
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
             return Err(ProtocolError::Node);
@@ -47,7 +48,7 @@ impl Node {
             return Err(ProtocolError::TooMany("networks of a node"));
         }
         let pod_networks = networks.iter().map(Subnet::read).collect::<Result<_, _>>()?;
-        Ok((name, NodeNetwork { internal: internal?, external: external?, pod_networks }))
+        Ok((name, Arc::new(NodeNetwork { internal: internal?, external: external?, pod_networks })))
     }
 }
 
@@ -84,7 +85,7 @@ mod tests {
     fn nodes_are_read() {
         for network in [network(), NodeNetwork::default()] {
             let message = Node::of("a", &network);
-            assert_eq!(message.read(), Ok(("a".to_owned(), network)));
+            assert_eq!(message.read(), Ok(("a".to_owned(), Arc::new(network))));
         }
         let plain = NodeNetwork { external: vec![], ..network() };
         let message = Node::of("ip-10-0-0-1.ec2.internal", &plain);
@@ -97,10 +98,8 @@ mod tests {
         let node = || Node::of("a", &network());
         let half = Addresses { v4: vec![], v6: vec![0; 8].into() };
         let many: Addresses = (0..33).map(|at| IpAddr::from([10, 0, 0, at])).collect();
-        let subnet = |address: &str, length| Subnet {
-            address: Some([address.parse().unwrap()].into_iter().collect()),
-            length,
-        };
+        let subnet =
+            |address: &str, length| Subnet { address: Some([address.parse().unwrap()].into_iter().collect()), length };
         for (wrong, error) in [
             (Node { name: String::new(), ..node() }, ProtocolError::Node),
             (Node { name: "x".repeat(254), ..node() }, ProtocolError::Node),

@@ -60,7 +60,13 @@ impl Listing {
             let synced = self.watch.synced() && self.directory.knows_nodes();
             if synced && !std::mem::replace(&mut listed, true) {
                 let (pods, addresses, profiles) = self.directory.counts();
-                tracing::info!(pods, addresses, profiles, nodes = self.directory.nodes(), "all pods and nodes are listed");
+                tracing::info!(
+                    pods,
+                    addresses,
+                    profiles,
+                    nodes = self.directory.nodes(),
+                    "all pods and nodes are listed"
+                );
             }
             // Before all are listed agents are refused: the relay is not ready.
             let amiss = if listed { State::Degraded } else { State::Starting };

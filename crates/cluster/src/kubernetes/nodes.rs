@@ -96,7 +96,7 @@ impl Nodes<'_> {
 
     /// Whether a Node has no addresses (yet).
     fn is_bare(&self, name: &str) -> bool {
-        self.watch.objects.store.nodes.get(&key(name)).is_some_and(|node| node.addresses.is_empty())
+        self.watch.objects.store.nodes.get(&key(name)).is_some_and(|node| node.network.addresses().next().is_none())
     }
 
     fn is_large(&self) -> bool {

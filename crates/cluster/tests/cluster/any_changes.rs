@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use webb_cluster::{Cache, Kind, Node, Object, OtherKind, OtherKinds, Pod, Reference, Service, Slice};
+use webb_cluster::{Cache, Kind, Node, NodeNetwork, Object, OtherKind, OtherKinds, Pod, Reference, Service, Slice};
 use webb_flow::{Address, Flow, L4, Sort};
 use webb_index::policy::spec::{
     Action, NamedPort, PeerSpec, PolicyKind, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector, Test,
@@ -159,7 +159,8 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
         Change::Vendor { namespace: of } => return put(Object::OtherPolicy(vendor(), key(namespace(of), "default"))),
         Change::Node { name, address } => {
             let labels = labels(&[("role", &format!("role-{}", address % 3))]);
-            let node = Node { labels: Arc::new(labels), addresses: vec![ip(address)], ..Node::default() };
+            let network = NodeNetwork { external: vec![ip(address)], ..NodeNetwork::default() };
+            let node = Node { labels: Arc::new(labels), network: Arc::new(network), ..Node::default() };
             return put(Object::Node(key("", &format!("n{name}")), Box::new(node)));
         }
         Change::Service { name, address } => {

@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use webb_cluster::{Cache, CacheSettings, Kind, Node, Object, ObjectKey, Pod, PodInterface, Reference, Service};
+use webb_cluster::{
+    Cache, CacheSettings, Kind, Node, NodeNetwork, Object, ObjectKey, Pod, PodInterface, Reference, Service,
+};
 use webb_flow::{EndpointId, Sort};
 use webb_index::policy::spec::Labels;
 use webb_index::{EndpointKind, Index};
@@ -201,7 +204,8 @@ fn sorts() {
     cache.upsert_at(Object::Pod(key("a", "there"), Box::new(there)), 0);
     let service = Object::Service(key("a", "web"), Service { addresses: vec![ip(100)], ..Service::default() });
     cache.upsert_at(service, 0);
-    cache.upsert_at(Object::Node(key("", "n2"), Box::new(Node { addresses: vec![ip(200)], ..Node::default() })), 0);
+    let network = Arc::new(NodeNetwork { external: vec![ip(200)], ..NodeNetwork::default() });
+    cache.upsert_at(Object::Node(key("", "n2"), Box::new(Node { network, ..Node::default() })), 0);
     let index = cache.index_at(0);
     let sort = |last| index.find(ip(last).into()).sort();
     assert_eq!(

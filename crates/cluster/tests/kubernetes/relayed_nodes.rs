@@ -1,5 +1,7 @@
 //! Nodes of which a relay sends addresses and networks.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use webb_cluster::{Cache, CacheSettings, NodeChanges, NodeNetwork};
 
@@ -16,16 +18,16 @@ fn relayed(api: &Api) -> Agent {
 }
 
 /// A node as a relay sends it, with this address.
-fn sent(number: usize, address: &str) -> (String, NodeNetwork) {
+fn sent(number: usize, address: &str) -> (String, Arc<NodeNetwork>) {
     let network = NodeNetwork {
         internal: vec![address.parse().unwrap()],
         external: vec![format!("203.0.113.{}", number % 250).parse().unwrap()],
         pod_networks: vec![format!("10.{}.{}.0/24", 100 + number / 250, number % 250).parse().unwrap()],
     };
-    (name(number), network)
+    (name(number), Arc::new(network))
 }
 
-fn send(agent: &Agent, changed: impl IntoIterator<Item = (String, NodeNetwork)>) {
+fn send(agent: &Agent, changed: impl IntoIterator<Item = (String, Arc<NodeNetwork>)>) {
     agent.cache.take_relayed_nodes(NodeChanges { changed: changed.into_iter().collect(), removed: vec![] });
 }
 

@@ -149,15 +149,12 @@ impl Client {
             && changed.len() + removed.len() < at_most
             && let Some(name) = self.dirty_nodes.pop_first()
         {
-            match nodes.message(&name) {
-                Some(node) => {
-                    bytes += node.encoded_len();
-                    changed.push(node);
-                }
-                None => {
-                    bytes += name.len();
-                    removed.push(name.to_string());
-                }
+            if let Some(node) = nodes.message(&name) {
+                bytes += node.encoded_len();
+                changed.push(node);
+            } else {
+                bytes += name.len();
+                removed.push(name.to_string());
             }
         }
         Some(wire::Nodes { begins, changed, removed, more: !self.dirty_nodes.is_empty() })

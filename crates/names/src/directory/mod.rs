@@ -143,7 +143,7 @@ impl Directory {
     }
 
     /// Replaces the nodes.
-    pub fn set_nodes(&self, nodes: Vec<(String, NodeNetwork)>) {
+    pub fn set_nodes(&self, nodes: Vec<(String, Arc<NodeNetwork>)>) {
         let mut state = self.state();
         let changed = state.nodes.get_or_insert_default().replace(nodes);
         let State { clients, in_turn, .. } = &mut *state;

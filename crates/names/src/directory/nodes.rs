@@ -10,13 +10,13 @@ use crate::wire;
 
 /// All nodes by name.
 #[derive(Debug, Default)]
-pub(super) struct NodeTable(BTreeMap<Arc<str>, NodeNetwork>);
+pub(super) struct NodeTable(BTreeMap<Arc<str>, Arc<NodeNetwork>>);
 
 impl NodeTable {
     /// Replaces the nodes. Returns the names of those that are new, changed or gone. An agent takes
     /// no more than [`MAX_NODES`].
-    pub(super) fn replace(&mut self, nodes: Vec<(String, NodeNetwork)>) -> BTreeSet<Arc<str>> {
-        let now: BTreeMap<Arc<str>, NodeNetwork> =
+    pub(super) fn replace(&mut self, nodes: Vec<(String, Arc<NodeNetwork>)>) -> BTreeSet<Arc<str>> {
+        let now: BTreeMap<Arc<str>, Arc<NodeNetwork>> =
             nodes.into_iter().map(|(name, network)| (name.into(), network)).take(MAX_NODES).collect();
         let before = std::mem::replace(&mut self.0, now);
         let gone = before.keys().filter(|name| !self.0.contains_key(*name));
@@ -45,12 +45,14 @@ mod tests {
     /// What is new, changed or gone is said once, and nothing else.
     #[test]
     fn changes_are_found() {
-        let network = |last| NodeNetwork { internal: vec![[10, 0, 0, last].into()], ..NodeNetwork::default() };
-        let all = |nodes: &[(&str, u8)]| nodes.iter().map(|(name, last)| ((*name).to_owned(), network(*last))).collect();
+        let network =
+            |last| Arc::new(NodeNetwork { internal: vec![[10, 0, 0, last].into()], ..NodeNetwork::default() });
+        let all =
+            |nodes: &[(&str, u8)]| nodes.iter().map(|(name, last)| ((*name).to_owned(), network(*last))).collect();
         let mut table = NodeTable::default();
         let mut changed = |nodes: &[(&str, u8)]| {
             let changed = table.replace(all(nodes));
-            changed.iter().map(|name| name.to_string()).collect::<Vec<_>>()
+            changed.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(changed(&[("a", 1), ("b", 2)]), ["a", "b"]);
         assert_eq!(changed(&[("b", 2), ("a", 1)]), [""; 0]);

@@ -139,9 +139,7 @@ pub(super) fn run<R>(
         });
         let following = async {
             match role {
-                Role::Relay => {
-                    follow_pods_and_nodes(&access, timings, &*sink, &cache, &status, &changed).await
-                }
+                Role::Relay => follow_pods_and_nodes(&access, timings, &*sink, &cache, &status, &changed).await,
                 _ => follow(&access, timings, &cache, &status, &changed).await,
             }
         };

@@ -3,6 +3,8 @@
 //! A pod has a number: that of its place, and above it how many were there before. A place has an
 //! address and a node.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use webb_cluster::NodeNetwork;
 
@@ -236,12 +238,12 @@ impl Cluster {
     }
 
     /// The same node as a relay sends it.
-    pub(super) fn node_network(number: usize) -> NodeNetwork {
-        NodeNetwork {
+    pub(super) fn node_network(number: usize) -> Arc<NodeNetwork> {
+        Arc::new(NodeNetwork {
             internal: vec![node_address(number).parse().unwrap()],
             external: vec![],
             pod_networks: vec![format!("100.{}.{}.0/24", 64 + number / 256, number % 256).parse().unwrap()],
-        }
+        })
     }
 
     pub(super) fn node(number: usize) -> Value {

@@ -97,9 +97,8 @@ fn the_load_is_what_it_is_said_to_be() {
         let hour_before = beats * whole.nodes;
         let hour =
             if nodes > 100 { 6 * listed.largest("nodes, metadata") + 60 * whole.nodes / nodes } else { hour_before };
-        let [streamed, streamed_json, listed, listed_json] =
-            [&streamed, &streamed_json, &listed, &listed_json]
-                .map(|traffic| (first_bytes(Role::Agent, traffic), requests(traffic)));
+        let [streamed, streamed_json, listed, listed_json] = [&streamed, &streamed_json, &listed, &listed_json]
+            .map(|traffic| (first_bytes(Role::Agent, traffic), requests(traffic)));
         let [relayed, relayed_listed] =
             [&relayed, &relayed_listed].map(|traffic| first_bytes(Role::RelayedAgent, traffic));
         let relay = first_bytes(Role::Relay, &relay);

@@ -53,8 +53,8 @@ fn ip(number: u8) -> IpAddr {
     if number < 7 { IpAddr::from([10, 0, number, number]) } else { format!("fd00::{number}:1").parse().unwrap() }
 }
 
-fn node(last: u8) -> NodeNetwork {
-    NodeNetwork { internal: vec![[192, 168, 0, last].into()], ..NodeNetwork::default() }
+fn node(last: u8) -> Arc<NodeNetwork> {
+    Arc::new(NodeNetwork { internal: vec![[192, 168, 0, last].into()], ..NodeNetwork::default() })
 }
 
 fn key(name: u8) -> ObjectKey {
@@ -67,7 +67,7 @@ struct Client {
     lease: Lease,
     requests: VecDeque<Request>,
     answers: VecDeque<Answer>,
-    nodes: BTreeMap<String, NodeNetwork>,
+    nodes: BTreeMap<String, Arc<NodeNetwork>>,
 }
 
 impl Client {
@@ -139,7 +139,7 @@ impl Client {
 
 /// The pods as a list of them would have them.
 #[derive(Default)]
-struct Naive(BTreeMap<ObjectKey, Pod>, BTreeMap<String, NodeNetwork>);
+struct Naive(BTreeMap<ObjectKey, Pod>, BTreeMap<String, Arc<NodeNetwork>>);
 
 impl Naive {
     /// The pods of other nodes at an address.

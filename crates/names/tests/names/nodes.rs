@@ -12,13 +12,14 @@ use crate::streams::Agent;
 
 const NODES: usize = 10_000;
 
-fn network(number: usize) -> NodeNetwork {
+fn network(number: usize) -> Arc<NodeNetwork> {
     let [.., high, low] = number.to_be_bytes();
-    NodeNetwork {
+    let network = NodeNetwork {
         internal: vec![[10, 128, high, low].into()],
         pod_networks: vec![format!("10.{high}.{low}.0/24").parse().unwrap()],
         ..NodeNetwork::default()
-    }
+    };
+    Arc::new(network)
 }
 
 /// Nodes come in parts, before the last of the networks, which an agent waits for. Those of a
