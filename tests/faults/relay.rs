@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use webb::actors::Finish;
 use webb::actors::cluster_source::Sources;
 use webb::actors::relay::RelaySettings;
-use webb_cluster::kubernetes::{Access, Status};
+use webb_cluster::kubernetes::{Access, Status, WatchTimings};
 use webb_cluster::{Cache, CacheSettings, Kind};
 use webb_flow::fault::State;
 use webb_flow::{Address, Sort};
@@ -62,7 +62,7 @@ impl Relay {
         let (listed, served) = (Arc::clone(&directory), Arc::clone(&directory));
         let list = actix::spawn(async move {
             let nodes = Cache::new(CacheSettings::default());
-            match list(&access, &timings(), &listed, &nodes, &status).await {}
+            match list(&access, &counting(), &listed, &nodes, &status).await {}
         });
         let serve = tokio::spawn(async move { serve(served, site, incoming).await.unwrap() });
         Self { at, directory, stop, list, serve }
@@ -76,6 +76,16 @@ impl Relay {
     }
 }
 
+/// Timings with which Nodes are counted first, and listed again soon where they are many.
+fn counting() -> WatchTimings {
+    WatchTimings {
+        start_spread_per_node: Duration::from_micros(10),
+        nodes_interval: Duration::from_millis(100),
+        own_node_interval: Duration::from_millis(50),
+        ..timings()
+    }
+}
+
 fn agent(api: &Api, relay: SocketAddr) -> Resolver {
     start_with(agent_sources(api, relay), &[])
 }
@@ -83,7 +93,14 @@ fn agent(api: &Api, relay: SocketAddr) -> Resolver {
 fn agent_sources(api: &Api, relay: SocketAddr) -> Sources {
     let server = ServerAddress::Tcp { host: relay.ip().to_string(), port: relay.port(), tls: None };
     let relay = Some(RelaySettings { server, cluster: "lab".to_owned(), node: "node-1".to_owned() });
-    Sources { relay, ..sources(Some(api.kubeconfig(None))) }
+    Sources { relay, timings: counting(), ..sources(Some(api.kubeconfig(None))) }
+}
+
+fn node(number: usize, created: &str, address: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": format!("other-{number}"), "creationTimestamp": created},
+        "spec": {"podCIDR": format!("10.200.{number}.0/24")},
+        "status": {"addresses": [{"type": "InternalIP", "address": address}]}})
 }
 
 fn elsewhere(name: &str, ip: &str) -> Value {
@@ -149,6 +166,36 @@ async fn names_come_by_need() {
     assert!(relayed.ends().values().sum::<u64>() > 0 && relayed.following().is_connected());
     resolver.supervisor.send(Finish).await.unwrap();
     relay.end().await;
+}
+
+/// In a large cluster the relay lists Nodes, once, and an agent their metadata: addresses come from
+/// the relay, are known when the agent is ready, stay when the relay is gone, and are put right by
+/// the next one.
+#[actix::test]
+async fn nodes_come_from_the_relay() {
+    let _shared = ALONE.read().await;
+    let api = Api::start();
+    let created = "2026-01-02T15:04:05Z";
+    api.put_all((0..150).map(|number| node(number, created, &format!("192.168.1.{number}"))));
+    let relay = Relay::start(&api, ([127, 0, 0, 1], 0).into()).await;
+    let at = relay.at;
+    let resolver = agent(&api, at);
+    resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
+    for number in [0, 77, 149] {
+        assert_eq!(sort(&resolver, &format!("192.168.1.{number}")), Sort::Node);
+        assert_eq!(sort(&resolver, &format!("10.200.{number}.1")), Sort::Node, "its bridge");
+    }
+    relay.end().await;
+    resolver.until("degraded", |resolver| resolver.component.state() == State::Degraded).await;
+    api.put(node(7, "2026-02-02T15:04:05Z", "192.168.9.7"));
+    assert_eq!(sort(&resolver, "192.168.1.7"), Sort::Node, "what was said last stays");
+    let next = Relay::start(&api, at).await;
+    resolver.until("the next relay", |resolver| sort(resolver, "192.168.9.7") == Sort::Node).await;
+    assert_eq!((sort(&resolver, "192.168.1.7"), sort(&resolver, "192.168.1.8")), (Sort::World, Sort::Node));
+    let whole = api.seen(|seen| seen.kind == "Node" && !seen.metadata && seen.name.is_none());
+    assert!(whole.len() == 2 && whole.iter().all(|seen| !seen.watch), "one of each relay: {whole:?}");
+    resolver.supervisor.send(Finish).await.unwrap();
+    next.end().await;
 }
 
 /// Streams that end because they are old are no fault: names stay, what is asked for between two
