@@ -103,7 +103,9 @@ pub(super) fn run<R>(
     // Dropped after the follower, whose end a task of its waits for.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let now_ns = Arc::new(AtomicU64::new(clock::now_ns()));
-    let settings = CacheSettings { node: node_name(0), cluster: "lab".into(), ..CacheSettings::default() };
+    // A relay has no node of its own.
+    let node = if role == Role::Relay { String::new() } else { node_name(0) };
+    let settings = CacheSettings { node, cluster: "lab".into(), ..CacheSettings::default() };
     let cache = Arc::new(Cache::new(settings).timed_by(Clock::by_hand(Arc::clone(&now_ns))));
     cache.set_relayed(role == Role::RelayedAgent);
     let kinds = [Kind::Pod, Kind::Node];
