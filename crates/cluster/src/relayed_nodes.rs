@@ -3,7 +3,6 @@
 //! Which nodes there are, and their labels, the API server says: what a relay sends of a node that
 //! is not cached waits here until it is.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::missing_nodes::key;
@@ -17,14 +16,6 @@ pub struct NodeChanges {
     pub changed: Vec<(String, Arc<NodeNetwork>)>,
     /// Nodes that are gone.
     pub removed: Vec<String>,
-}
-
-/// What the relay has sent.
-#[derive(Debug, Default)]
-pub(super) struct RelayedNodes {
-    /// The relay sends no nodes: it is of an earlier version.
-    are_refused: bool,
-    networks: HashMap<String, Arc<NodeNetwork>>,
 }
 
 impl Cache {

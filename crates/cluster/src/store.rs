@@ -18,10 +18,9 @@ use super::change::Change;
 use super::local_pods::LocalPods;
 use super::other::Others;
 use super::recent::{ObjectEvent, RecentChanges};
-use super::relayed_nodes::RelayedNodes;
 use super::stored_pod::StoredPod;
 use super::workload_pods::WorkloadPods;
-use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
+use super::{Kind, Node, NodeNetwork, ObjectKey, OtherKinds, Service, Slice};
 
 /// CacheSettings of the cache: the node and cluster that it runs in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,6 +82,15 @@ pub(super) struct Store {
     pub(super) places: Mutex<(Arc<[CidrSpec]>, u32)>,
     pub(super) revision: PolicyRevision,
     pub(super) recent: RecentChanges,
+}
+
+/// Nodes as a relay has sent them.
+#[derive(Debug, Default)]
+pub(super) struct RelayedNodes {
+    /// The relay sends no nodes: it is of an earlier version.
+    pub(super) are_refused: bool,
+    /// Addresses and networks by name.
+    pub(super) networks: HashMap<String, Arc<NodeNetwork>>,
 }
 
 /// Changes since the last index.

@@ -100,7 +100,8 @@ fn hour(role: Role, pods: Pods) {
         let bytes = time.now().sent * of_form(cluster.sizes().pods / cluster.pods);
         assert!(of_pods(&traffic) - of_pods(&first) < bytes, "{traffic:?}, not below {bytes}");
         // A watch lasts 217 s at least, and an agent has six, a relay two. Both ask for Nodes every
-        // eight minutes; an agent for kinds of policy every 45 s, and for its own Node every minute.
+        // eight minutes; an agent for kinds of policy every 45 s, and for its own Node every
+        // minute.
         let times = |kinds: usize, interval: usize| {
             kinds * (usize::try_from(time.now().time.as_secs()).unwrap() / interval + 1)
         };

@@ -119,7 +119,7 @@ fn the_load_is_what_it_is_said_to_be() {
         ));
         assert!(streamed.0 < before * 3 / 4 && listed.0 < before / 5, "{streamed:?} {listed:?}, before {before}");
         assert!(streamed.0 < streamed_json.0 && listed.0 < listed_json.0, "{streamed_json:?} {listed_json:?}");
-        // The pods of one node, twice, and Nodes: by their metadata, compressed, where they are many.
+        // The pods of one node, twice, and Nodes: by compressed metadata, where they are many.
         let of_nodes = if nodes > 100 { whole.nodes / 30 } else { whole.nodes };
         assert!(relayed < 2 * whole.pods / nodes + of_nodes, "{relayed}, {of_nodes} of them of Nodes");
         assert!(relay <= streamed.0, "{relay}");
