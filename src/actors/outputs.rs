@@ -57,8 +57,8 @@ pub struct Streams {
     pub rollups: Arc<RollupState>,
     /// The flows.
     pub flows: Arc<FlowStream>,
-    /// The history's lane, if there is one.
-    pub lane: Option<Arc<Lane>>,
+    /// The history's lane.
+    pub lane: Arc<Lane>,
     /// Nothing but the flows reads the history.
     pub is_for_outputs: bool,
 }
@@ -248,12 +248,10 @@ impl Outputs {
         let outputs = of(Stream::Rollups).filter_map(running).collect();
         self.streams.rollups.want(WantedRollups { settings: wanted.rollups, spread: wanted.spread, outputs });
         let outputs: Vec<_> = of(Stream::Flows).filter_map(running).collect();
-        if let Some(lane) = &self.streams.lane {
-            let are_sent = wanted.flows.is_some() && !outputs.is_empty();
-            lane.want_failures(are_sent);
-            if self.streams.is_for_outputs {
-                lane.want(are_sent);
-            }
+        let are_sent = wanted.flows.is_some() && !outputs.is_empty();
+        self.streams.lane.want_failures(are_sent);
+        if self.streams.is_for_outputs {
+            self.streams.lane.want(are_sent);
         }
         self.streams.flows.want(wanted.flows.clone().map(|settings| WantedFlows { settings, outputs }));
     }

@@ -47,7 +47,8 @@ fn set() -> Set {
         environment: Environment::default(),
         instance: new_uuid(),
     };
-    let streams = Streams { rollups, flows, lane: None, is_for_outputs: false };
+    let (lane, _) = Lane::to(Consumer::History, components.component("unused"));
+    let streams = Streams { rollups, flows, lane: Arc::new(lane), is_for_outputs: false };
     Set { outputs: Outputs::new(factory, streams), supervisors }
 }
 

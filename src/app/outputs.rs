@@ -83,7 +83,7 @@ impl Sending {
         let streams = Streams {
             rollups: Arc::clone(&state),
             flows: Arc::clone(&stream),
-            lane: Some(Arc::clone(observing.state.lane())),
+            lane: Arc::clone(observing.state.lane()),
             is_for_outputs: observing.is_for_outputs,
         };
         let outputs = Arc::new(Outputs::new(factory, streams));
