@@ -1,7 +1,7 @@
 //! Which flows of a batch a history takes.
 
 use webb_flow::extra::L7Record;
-use webb_flow::{ConnectionEvent, Event, Extra, Flow, Ruling, Verdict};
+use webb_flow::{Event, Extra, Flow, Ruling, Verdict};
 
 /// The flows that a history takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,15 +43,16 @@ fn is_shown(flow: &Flow, extras: &[Extra]) -> bool {
 }
 
 /// The flow of an attempt without the verdict of the packet that settled it: a RST is forwarded,
-/// and the drop of a SYN is a flow of its own.
+/// and the drop of a SYN is a flow of its own. The policy that denied a SYN is in the verdict's
+/// flow: a drop names none, and so does no attempt.
 pub(crate) fn without_verdict(flow: &Flow) -> Flow {
-    let is_denied = matches!(flow.connection_event(), Some((ConnectionEvent::Denied, _)));
-    let ruling = if is_denied { flow.ruling } else { Ruling::default() };
-    Flow { verdict: Verdict::Unknown, ruling, ..*flow }
+    Flow { verdict: Verdict::Unknown, ruling: Ruling::default(), ..*flow }
 }
 
 #[cfg(test)]
 mod tests {
+    use webb_flow::ConnectionEvent;
+
     use super::*;
 
     /// Attempts that failed are taken by the history of them alone, other events of connections by
@@ -68,15 +69,13 @@ mod tests {
         assert_eq!(Taken::FailedConnections.count(&[packet, refused, refused], &[]), 2);
     }
 
-    /// The policy that denied an attempt is known, that which allowed its packets is no concern of
-    /// it.
+    /// An attempt has neither the verdict nor the policy of a packet, whatever its outcome.
     #[test]
     fn attempts_have_no_verdict() {
         let packet = Flow { verdict: Verdict::Forwarded, ruling: Ruling::new(2, Some(0)), ..Flow::default() };
         for event in ConnectionEvent::ALL.into_iter().filter(|event| event.is_failure()) {
             let attempt = without_verdict(&packet.connection(event, 0));
-            assert_eq!(attempt.verdict, Verdict::Unknown);
-            assert_eq!(attempt.ruling.policy().is_some(), event == ConnectionEvent::Denied, "{event:?}");
+            assert_eq!((attempt.verdict, attempt.ruling.is_given()), (Verdict::Unknown, false), "{event:?}");
         }
     }
 }

@@ -375,6 +375,8 @@ proptest! {
         ] {
             prop_assert_eq!(get(absent), None, "{}", absent);
         }
+        let policy = attributes.keys().find(|key| key.starts_with("webb.policy."));
+        prop_assert_eq!(policy, None, "the verdict's flow says it");
         prop_assert_eq!(get("webb.drop.reason").is_some(), matches!(outcome, ConnectionEvent::Denied | ConnectionEvent::Dropped) && !flow.reason.0.is_empty());
     }
 }
