@@ -223,7 +223,8 @@ fn rollups() {
         let mut requests = RequestBuilder::new(Stream::Rollups, &Attributes::new(), "bench", "1");
         let began = Instant::now();
         let window = Window { start: 0, seconds: 60 };
-        Encoder::new(1).window(window, &mut rollups, (0, None), 0, |record| requests.push(record));
+        Encoder::new(1)
+            .window(window, &mut rollups, (webb_rollup::Lost::default(), None), 0, |record| requests.push(record));
         let each = began.elapsed().as_secs_f64() * 1e6 / rows as f64;
         let request = requests.take(Encoding::Gzip).unwrap().unwrap();
         let (plain, packed) = (request.plain_bytes / rows, request.body.len() / rows);

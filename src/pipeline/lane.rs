@@ -11,6 +11,7 @@ use webb_flow::open::ListingStep;
 use webb_index::filters::Filters;
 use webb_metrics::RemovedPods;
 use webb_observer::Taken;
+use webb_rollup::Lost;
 
 use super::batch::Batch;
 use super::snapshot::SnapshotRequest;
@@ -85,6 +86,9 @@ pub struct Lane {
     failures_skipped: AtomicU64,
     /// True while rows are made of what the rollups get.
     rows_wanted: AtomicBool,
+    /// Packets of skipped flows that rows lack, and their bytes.
+    packets_skipped: AtomicU64,
+    bytes_skipped: AtomicU64,
 }
 
 impl Lane {
@@ -110,6 +114,8 @@ impl Lane {
             failures_wanted: AtomicBool::new(false),
             failures_skipped: AtomicU64::new(0),
             rows_wanted: AtomicBool::new(false),
+            packets_skipped: AtomicU64::new(0),
+            bytes_skipped: AtomicU64::new(0),
         };
         (lane, from)
     }
@@ -179,6 +185,11 @@ impl Lane {
         let paid = !self.has_unsent.load(Relaxed) || self.send_unsent(|item| self.put(item, &waiting));
         if !paid || self.put(Item::Batch(Arc::clone(batch)), &waiting).is_err() {
             self.skipped.fetch_add(flows, Relaxed);
+            if self.consumer == Consumer::Rollups {
+                let lost = Lost::of(&batch.flows, &batch.extras);
+                self.packets_skipped.fetch_add(lost.packets, Relaxed);
+                self.bytes_skipped.fetch_add(lost.bytes, Relaxed);
+            }
             if self.are_failures_wanted() {
                 self.failures_skipped.fetch_add(count(Taken::FailedConnections, batch), Relaxed);
             }
@@ -267,6 +278,13 @@ impl Lane {
     /// Attempts to connect that failed and were skipped while they were wanted.
     pub fn skipped_failures(&self) -> u64 {
         self.failures_skipped.load(Relaxed)
+    }
+
+    /// What rows lack of skipped flows.
+    pub(super) fn skipped_of_rows(&self) -> Lost {
+        let [flows, packets, bytes] =
+            [&self.skipped, &self.packets_skipped, &self.bytes_skipped].map(|figure| figure.load(Relaxed));
+        Lost { flows, packets, bytes }
     }
 
     /// The aggregator at the other end.

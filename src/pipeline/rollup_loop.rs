@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_flow::clock::unix_ns;
-use webb_flow::open::{Corrections, ListingStep};
+use webb_flow::open::ListingStep;
 use webb_index::{Index, Place};
 use webb_otlp::{Encoded, Feed, Output, Request, Stream};
-use webb_rollup::{DEFAULT_SPREAD, Encoder, Rollups, Seen, Settings, Totals, Window, Windows};
+use webb_rollup::{DEFAULT_SPREAD, Encoder, Lost, Rollups, Seen, Settings, Totals, Window, Windows};
 
+use super::rollup_figures::{Figures, RollupCounts};
 use super::rollup_site::{ROLLUPS_SCOPE, RollupSite, new_instance, resource, spread, uuid};
 use super::{Batch, Item, Lane, Lifecycle};
 
@@ -78,43 +79,6 @@ impl fmt::Debug for RollupState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RollupState").field("site", &self.site).field("wanted", &self.wanted).finish_non_exhaustive()
     }
-}
-
-/// Published after each batch.
-#[derive(Debug, Default)]
-struct Figures {
-    rows: AtomicU64,
-    flows: AtomicU64,
-    passed_over: AtomicU64,
-    folded: AtomicU64,
-    panicked: AtomicU64,
-    ignored: AtomicU64,
-    windows: AtomicU64,
-    held: AtomicU64,
-    corrected: [AtomicU64; 3],
-}
-
-/// What became of the flows that the thread was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RollupCounts {
-    /// Rows of the open window.
-    pub rows: u64,
-    /// Flows that are in a row.
-    pub flows: u64,
-    /// Flows that stand beside another of the same packet.
-    pub passed_over: u64,
-    /// Flows in folded rows, of those in rows.
-    pub folded: u64,
-    /// Flows that were lost to a panic.
-    pub panicked: u64,
-    /// Flows that came while no output took rows.
-    pub ignored: u64,
-    /// Windows that have ended.
-    pub windows: u64,
-    /// Records of ended windows that are not yet offered to outputs, each for each output.
-    pub held: u64,
-    /// By how much open connections were off ([`Corrections`]).
-    pub corrected: Corrections,
 }
 
 #[derive(Debug)]
@@ -227,12 +191,12 @@ impl RollupState {
 
     /// What became of the flows so far.
     pub fn counts(&self) -> RollupCounts {
-        let Figures { rows, flows, passed_over, folded, panicked, ignored, windows, held, corrected } = &self.figures;
-        let [rows, flows, passed_over, folded, panicked, ignored, windows, held] =
-            [rows, flows, passed_over, folded, panicked, ignored, windows, held].map(|figure| figure.load(Relaxed));
-        let [added, removed, refused] = corrected.each_ref().map(|figure| figure.load(Relaxed));
-        let corrected = Corrections { added, removed, refused };
-        RollupCounts { rows, flows, passed_over, folded, panicked, ignored, windows, held, corrected }
+        self.figures.counts()
+    }
+
+    /// Flows that never came to a row, since start: those that were skipped or lost to a panic.
+    pub fn lost(&self) -> Lost {
+        self.lane.skipped_of_rows() + self.figures.panicked()
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -276,7 +240,7 @@ impl RollupState {
                 self.end(work, now_ns);
                 work.rollups.list(ListingStep::Reset);
             } else if !work.wanted.is_on() {
-                work.encoder.begin_from(self.seen());
+                work.encoder.begin_from(self.lost(), self.seen());
             }
             work.flush();
             work.wanted = wanted;
@@ -378,8 +342,8 @@ impl RollupState {
             self.make_feeds(work);
         }
         let Work { rollups, encoder, feeds, held, .. } = work;
-        let lost = self.lane.skipped() + self.figures.panicked.load(Relaxed);
-        encoder.window(window, rollups, (lost, self.seen()), now_ns, |record| add_to_all(feeds, held, record));
+        let missing = (self.lost(), self.seen());
+        encoder.window(window, rollups, missing, now_ns, |record| add_to_all(feeds, held, record));
         work.hold();
         work.last_ns = Some(now_ns.min(window.end_ns()));
         self.figures.windows.fetch_add(1, Relaxed);
@@ -457,9 +421,10 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
     let queue = lane.clone();
     lifecycle.check_work(move || !queue.is_empty());
     let mut work = state.work();
-    if work.current.is_some() {
-        // The previous run panicked at this flow of this batch.
-        state.figures.panicked.fetch_add(1, Relaxed);
+    if let Some(batch) = work.current.clone() {
+        // The previous run panicked at a flow of this batch.
+        let position = work.position;
+        state.figures.add_panicked(work.rollups.pass_over(batch.view(), position));
         state.list();
         let next = work.position + 1;
         state.add(&mut work, next);

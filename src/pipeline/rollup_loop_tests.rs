@@ -2,6 +2,10 @@
 
 use std::sync::atomic::AtomicU32;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use prost::Message as _;
 use webb_flow::fault::Components;
 use webb_flow::{Event, Flow, L4, Verdict};
 use webb_index::Flows;
@@ -154,20 +158,52 @@ fn listings_make_losses_good() {
     drop(items);
 }
 
-/// Start and end of each gap, and the ends of windows, in what an output has been sent.
-fn gaps(work: &Work) -> Vec<(Option<i64>, i64)> {
-    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-    use opentelemetry_proto::tonic::common::v1::any_value::Value;
-    use prost::Message as _;
+/// Packets of flows that found the lane full are in the window's heartbeat, those of the time
+/// before rows were wanted are not.
+#[test]
+fn heartbeats_have_the_packets_of_skipped_flows() {
+    let (lane, items) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
+    let site = RollupSite { cluster: "default".to_owned(), node: "node".to_owned() };
+    let (lane, output, now) = (Arc::new(lane), plain_output(), Instant::now());
+    let state = RollupState::new(Arc::clone(&lane), site);
+    let packet = Flow { event: Event::Trace, packets: 3, bytes: 180, ..Flow::default() };
+    // A verdict stands beside the flow of its packet.
+    let verdict = Flow { event: Event::PolicyVerdict, ..packet };
+    let batch = Arc::new(Batch { index: Arc::default(), flows: vec![packet, verdict], extras: Vec::new() });
+    let skip = |batches: u64| {
+        let before = lane.skipped();
+        while lane.skipped() < before + 2 * batches {
+            lane.send(&batch, || ());
+        }
+    };
+    skip(5);
+    let work = &mut *state.work();
+    state.want(WantedRollups { outputs: vec![output], ..WantedRollups::default() });
+    state.turn(work, 90 * S, now);
+    skip(4);
+    state.turn(work, 120 * S, now);
+    let lost = ["flows", "packets", "bytes"].map(|of| format!("webb.rollup.lost_{of}"));
+    let [heartbeat] = &records(work, "webb.heartbeat")[..] else { panic!("one window has ended") };
+    assert_eq!(lost.map(|key| number(heartbeat, &key)), [Some(8), Some(12), Some(720)]);
+    drop(items);
+}
+
+/// Records of this name in what an output has been sent.
+fn records(work: &Work, event_name: &str) -> Vec<LogRecord> {
     let requests = work.held.iter().map(|(_, request)| ExportLogsServiceRequest::decode(&request.body[..]).unwrap());
     let logs = requests.flat_map(|request| request.resource_logs).flat_map(|logs| logs.scope_logs);
-    let gaps = logs.flat_map(|logs| logs.log_records).filter(|record| record.event_name == "webb.gap");
-    let number = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], key: &str| {
-        let value = attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()?;
-        if let Value::IntValue(number) = value { Some(*number) } else { None }
-    };
-    gaps.map(|gap| (number(&gap.attributes, "webb.gap.start"), number(&gap.attributes, "webb.gap.end").unwrap()))
-        .collect()
+    logs.flat_map(|logs| logs.log_records).filter(|record| record.event_name == event_name).collect()
+}
+
+fn number(record: &LogRecord, key: &str) -> Option<i64> {
+    let value = record.attributes.iter().find(|attribute| attribute.key == key)?.value.as_ref()?.value.as_ref()?;
+    if let Value::IntValue(number) = value { Some(*number) } else { None }
+}
+
+/// Start and end of each gap in what an output has been sent.
+fn gaps(work: &Work) -> Vec<(Option<i64>, i64)> {
+    let ends = |gap: &LogRecord| (number(gap, "webb.gap.start"), number(gap, "webb.gap.end").unwrap());
+    records(work, "webb.gap").iter().map(ends).collect()
 }
 
 /// The first gap begins where the last window of a process before ended, if that is known and not

@@ -9,7 +9,7 @@ use webb_flow::hash::seed;
 use webb_index::Place;
 use webb_observer::stream;
 use webb_otlp::{Attributes, Encoding, Request, RequestBuilder, Stream};
-use webb_rollup::{Encoder, Rollups, Settings, Window};
+use webb_rollup::{Encoder, Lost, Rollups, Settings, Window};
 
 /// Scope of the records of rows, and the version of their attributes.
 pub(super) const ROLLUPS_SCOPE: (&str, &str) = ("webb.rollups", "1");
@@ -38,7 +38,8 @@ pub fn heartbeat(site: &RollupSite, instance: &str, stream: Stream, encoding: En
     let now_ns = unix_ns();
     let window = Window { start: now_ns / 1_000_000_000, seconds: 0 };
     let mut encoder = Encoder::new(new_instance());
-    encoder.window(window, &mut Rollups::new(Settings::default()), (0, None), now_ns, |record| builder.push(record));
+    let (mut rollups, nothing) = (Rollups::new(Settings::default()), (Lost::default(), None));
+    encoder.window(window, &mut rollups, nothing, now_ns, |record| builder.push(record));
     builder.take(encoding)
 }
 

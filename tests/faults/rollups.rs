@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use webb::pipeline::{RollupCounts, RollupState};
+use webb_flow::abi::Record;
 use webb_flow::fault::{FaultType, inject};
 use webb_otlp::Stream;
+use webb_rollup::Lost;
 
 use crate::in_memory::{InMemoryPipeline, summed, until};
+use crate::memory_ring::syn;
 
 const METRICS: &str = "metrics:\n- name: flow\n- name: traffic\n";
 
@@ -25,7 +28,7 @@ async fn settled(pipeline: &InMemoryPipeline, state: &Arc<RollupState>, records:
     (state.lane().skipped(), state.counts().panicked)
 }
 
-/// A panic costs the rows the flow that caused it; those before and behind it are there, and the
+/// A panic costs the rows the flow that caused it, with its packets; those before and behind it are there, and the
 /// metrics have all. At the end the rows are handed over.
 #[actix::test]
 async fn a_panic_costs_one_flow() {
@@ -34,12 +37,14 @@ async fn a_panic_costs_one_flow() {
     pipeline.ring.push(100);
     assert_eq!(settled(&pipeline, &state, 100).await, (0, 0));
     inject::arm("rollups", 1, 0);
-    pipeline.ring.push(200);
+    let large = Record { packets: 7, bytes: 4900, ..syn() };
+    pipeline.ring.push_all(std::iter::once(large).chain(std::iter::repeat_n(syn(), 199)));
     assert_eq!(settled(&pipeline, &state, 300).await, (0, 1));
     pipeline.ring.push(100);
     assert_eq!(settled(&pipeline, &state, 400).await, (0, 1));
     let component = pipeline.components.component("rollups");
     assert_eq!((component.faults(FaultType::Panicked), component.restarts()), (1, 1));
+    assert_eq!(state.lost(), Lost { flows: 1, packets: 7, bytes: 4900 }, "the first that was added then");
     pipeline.finish().await;
     supervisor.send(webb::actors::Finish).await.unwrap();
     // The beginning, a row, and the heartbeat.
@@ -48,7 +53,7 @@ async fn a_panic_costs_one_flow() {
 }
 
 /// While the rollups stand still nothing waits for them. They lose what their lane has no room for,
-/// to the flow.
+/// to the flow and its packets.
 #[actix::test]
 async fn a_standstill_holds_up_nothing() {
     const FLOWS: usize = 200 * 512;
@@ -61,6 +66,7 @@ async fn a_standstill_holds_up_nothing() {
     inject::release("rollups");
     let (skipped, panicked) = settled(&pipeline, &state, FLOWS as u64).await;
     assert!(skipped > 0 && panicked == 0, "{skipped} {panicked}");
+    assert_eq!(state.lost(), Lost { flows: skipped, packets: skipped, bytes: 60 * skipped });
     pipeline.finish().await;
     supervisor.send(webb::actors::Finish).await.unwrap();
 }

@@ -11,6 +11,7 @@ use webb_flow::{L4, Verdict};
 use webb_otlp::{Attributes, Encoded, Head, Record, Severity};
 
 use super::key::{EndKey, Fold, RowKey};
+use super::lost::Lost;
 use super::sums::{Histogram, Sums};
 use super::window::Window;
 use super::{Rollups, Totals};
@@ -87,7 +88,7 @@ pub struct Encoder {
     /// Totals at the end of the window before.
     before: Totals,
     /// Flows that were lost before they came to a row, then.
-    lost_before: u64,
+    lost_before: Lost,
     /// What the programs had seen then; none if that is not known.
     seen_before: Option<Seen>,
 }
@@ -95,7 +96,13 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder for an instance.
     pub fn new(instance: u128) -> Self {
-        Self { record: Record::new(), instance, before: Totals::default(), lost_before: 0, seen_before: None }
+        Self {
+            record: Record::new(),
+            instance,
+            before: Totals::default(),
+            lost_before: Lost::default(),
+            seen_before: None,
+        }
     }
 
     /// Goes on as another instance.
@@ -103,10 +110,10 @@ impl Encoder {
         self.instance = instance;
     }
 
-    /// Has the next window begin with what the programs have seen until now: there was none before
-    /// it.
-    pub fn begin_from(&mut self, seen: Option<Seen>) {
-        self.seen_before = seen;
+    /// Has the next window begin with what was lost and what the programs have seen until now:
+    /// there was none before it.
+    pub fn begin_from(&mut self, lost: Lost, seen: Option<Seen>) {
+        (self.lost_before, self.seen_before) = (lost, seen);
     }
 
     /// Hands out a record for each row of `rollups`, which begin a new window, and then the
@@ -116,7 +123,7 @@ impl Encoder {
         &mut self,
         window: Window,
         rollups: &mut Rollups,
-        (lost, seen): (u64, Option<Seen>),
+        (lost, seen): (Lost, Option<Seen>),
         now_ns: u64,
         mut each: impl FnMut(Encoded<'_>),
     ) {
@@ -127,7 +134,7 @@ impl Encoder {
         });
         let totals = rollups.totals();
         let before = std::mem::replace(&mut self.before, totals);
-        let lost_before = std::mem::replace(&mut self.lost_before, lost);
+        let lost = lost.since(std::mem::replace(&mut self.lost_before, lost));
         let seen_before = self.seen_before;
         self.seen_before = seen.or(seen_before);
         let uid = uid(self.instance, window, |hasher| hasher.write(HEARTBEAT.as_bytes()));
@@ -139,7 +146,9 @@ impl Encoder {
         attributes.count("webb.rollup.bytes", totals.bytes - before.bytes);
         attributes.count("webb.rollup.packets", totals.packets - before.packets);
         attributes.count("webb.rollup.folded_flows", totals.folded - before.folded);
-        attributes.count("webb.rollup.lost_flows", lost - lost_before);
+        attributes.count("webb.rollup.lost_flows", lost.flows);
+        attributes.count("webb.rollup.lost_packets", lost.packets);
+        attributes.count("webb.rollup.lost_bytes", lost.bytes);
         if let (Some(seen), Some(before)) = (seen, seen_before) {
             let since = |of: fn(&Seen) -> u64| of(&seen).saturating_sub(of(&before));
             attributes.count("webb.ledger.seen_packets", since(|seen| seen.packets));

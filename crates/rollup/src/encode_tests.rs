@@ -162,28 +162,33 @@ fn a_window_ends_with_a_heartbeat() {
     let mut rollups = Rollups::new(Settings { keys: Keys::default(), ..Settings::default() });
     let mut encoder = Encoder::new(7);
     let seen = |packets, missing_packets| Some(Seen { packets, missing_packets, missing_bytes: 60 * missing_packets });
-    // The programs were there before the instance.
-    encoder.begin_from(seen(1000, 10));
-    let mut window = |lost, seen| {
+    let lost = |flows| Lost { flows, packets: 2 * flows, bytes: 100 * flows };
+    // The programs were there before the instance, and the thread of the rollups was.
+    encoder.begin_from(lost(5), seen(1000, 10));
+    let mut window = |flows, seen| {
         let mut records = Vec::new();
-        encoder.window(WINDOW, &mut rollups, (lost, seen), 5, |record| records.push(decode(record)));
+        encoder.window(WINDOW, &mut rollups, (lost(flows), seen), 5, |record| records.push(decode(record)));
         records
     };
-    let records = window(3, seen(1500, 12));
+    let records = window(8, seen(1500, 12));
     let [heartbeat] = &records[..] else { panic!("{records:?}") };
     assert_eq!(heartbeat.event_name, HEARTBEAT);
     let attributes = attributes(heartbeat);
-    assert_eq!((attributes["webb.rollup.rows"].as_str(), attributes["webb.rollup.lost_flows"].as_str()), ("0", "3"));
+    let of_rows = |attributes: &BTreeMap<String, String>| {
+        ["rows", "lost_flows", "lost_packets", "lost_bytes"]
+            .map(|name| attributes[&format!("webb.rollup.{name}")].clone())
+    };
+    assert_eq!(of_rows(&attributes), ["0", "3", "6", "300"]);
     let of_ledger = |attributes: &BTreeMap<String, String>| {
         ["seen_packets", "missing_packets", "missing_bytes"]
             .map(|name| attributes[&format!("webb.ledger.{name}")].clone())
     };
     assert_eq!(of_ledger(&attributes), ["500", "2", "120"]);
     // What could not be read belongs to the next window.
-    let unread = self::attributes(&window(3, None)[0]);
-    assert_eq!(unread["webb.rollup.lost_flows"], "0", "a loss is said once");
+    let unread = self::attributes(&window(8, None)[0]);
+    assert_eq!(of_rows(&unread), ["0"; 4], "a loss is said once");
     assert!(!unread.contains_key("webb.ledger.seen_packets"));
-    assert_eq!(of_ledger(&self::attributes(&window(3, seen(1600, 12))[0])), ["100", "0", "0"]);
+    assert_eq!(of_ledger(&self::attributes(&window(8, seen(1600, 12))[0])), ["100", "0", "0"]);
 }
 
 /// An instance says that nothing is known of the time before it.

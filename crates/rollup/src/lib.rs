@@ -14,6 +14,7 @@ mod call;
 mod encode;
 mod ends;
 mod key;
+mod lost;
 mod primary;
 mod rows;
 mod settings;
@@ -33,6 +34,7 @@ use webb_index::{End, Flows, Index};
 
 pub use encode::{Encoder, GAP, HEARTBEAT, ROLLUP, Seen};
 pub use key::{EndKey, Fold, Reporter, RowKey};
+pub use lost::Lost;
 pub use settings::{DEFAULT_SPREAD, Keys, Settings};
 pub use sums::{BOUNDS_US, Connections, Histogram, Sums};
 pub use window::{Closing, Window, Windows};
@@ -66,6 +68,8 @@ pub struct Rollups {
     cache: Cache,
     /// Flows that were read and not yet added; empty between batches.
     read: VecDeque<Read>,
+    /// The first flow of `read` is being added.
+    is_adding: bool,
     /// Open connections, each with the place of its row.
     open: OpenConnections,
     totals: Totals,
@@ -95,6 +99,7 @@ impl Rollups {
             rows: Rows::new(settings.max_rows),
             cache: Cache::default(),
             read: VecDeque::with_capacity(LOOKED_UP_TOGETHER),
+            is_adding: false,
             open: OpenConnections::default(),
             totals: Totals::default(),
         }
@@ -133,12 +138,13 @@ impl Rollups {
 
     /// Adds the batch's flows from number `from` on, some at a time: their places are looked up
     /// together, so that the CPU fetches them together. `progress` is the last flow that was read,
-    /// and the number of flows at the end: after a panic, which costs one flow, the caller goes on
-    /// behind it.
+    /// and the number of flows at the end: after a panic, which costs one flow, the caller has that
+    /// one passed over ([`Self::pass_over`]) and goes on behind `progress`.
     pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
         self.cache.follow(batch.index);
         if from == 0 {
             self.read.clear();
+            self.is_adding = false;
         }
         let mut next = from;
         loop {
@@ -172,15 +178,27 @@ impl Rollups {
             read.place = self.cache.find(&read.key);
         }
         let cleared = self.cache.cleared();
-        // A flow is taken out before it is added: if that panics, the others are still here.
-        while let Some(read) = self.read.pop_front() {
+        // A flow is taken out once it is added: if that panics, it is known which one it was.
+        self.is_adding = true;
+        while let Some(read) = self.read.front().copied() {
             inject::point("rollups");
-            let Some(flow) = batch.flows.get(read.flow) else { continue };
-            let extra = batch.extras.get(flow.extra.0 as usize);
-            let known = if self.cache.cleared() == cleared { read.place } else { None };
-            let place = known.unwrap_or_else(|| self.place(&read, flow, extra, batch.index));
-            self.add(flow, extra, &read, place);
+            if let Some(flow) = batch.flows.get(read.flow) {
+                let extra = batch.extras.get(flow.extra.0 as usize);
+                let known = if self.cache.cleared() == cleared { read.place } else { None };
+                let place = known.unwrap_or_else(|| self.place(&read, flow, extra, batch.index));
+                self.add(flow, extra, &read, place);
+            }
+            self.read.pop_front();
         }
+        self.is_adding = false;
+    }
+
+    /// Passes over the flow that the last call of [`Self::observe`] panicked at, and returns what
+    /// is lost with it. The batch and `progress` are those of that call.
+    pub fn pass_over(&mut self, batch: Flows<'_>, progress: usize) -> Lost {
+        let added = if std::mem::take(&mut self.is_adding) { self.read.pop_front() } else { None };
+        let flow = batch.flows.get(added.map_or(progress, |read| read.flow));
+        flow.map_or_else(Lost::default, |flow| Lost::of(std::slice::from_ref(flow), batch.extras))
     }
 
     #[inline]

@@ -317,6 +317,8 @@ proptest! {
         let totals = rollups.totals();
         prop_assert_eq!((totals.bytes, totals.packets), expected);
         prop_assert_eq!(totals.flows + totals.passed_over, flows.len() as u64);
+        let lost = Lost { flows: flows.len() as u64, packets: expected.1, bytes: expected.0 };
+        prop_assert_eq!(Lost::of(&flows, &[]), lost, "had they not come to a row");
     }
 
     /// One table of many windows and one of few rows agree with a map from keys to sums.

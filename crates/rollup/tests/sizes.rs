@@ -104,7 +104,7 @@ impl Node {
             rollups.observe(Flows { flows: &flows, extras: &extras, index }, 0, &mut 0);
         }
         let window = Window { start, seconds: 60 };
-        encoder.window(window, rollups, (0, None), window.end_ns() + 700_000_000, each);
+        encoder.window(window, rollups, (webb_rollup::Lost::default(), None), window.end_ns() + 700_000_000, each);
     }
 }
 
