@@ -263,7 +263,7 @@ fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(
     }
     make_export_directory(&resolved)?;
     let needs = app::needs(&resolved.settings, layers.file.as_deref());
-    make_spool_directories(&needs.logs);
+    make_spool_directories(&needs.writable);
     let wanted = (resolved.settings.privileges.landlock, resolved.settings.privileges.seccomp);
     let mut confinement = Confinement::new(&needs, wanted);
     confinement.enforce_landlock();
@@ -289,8 +289,8 @@ fn make_export_directory(resolved: &Resolved) -> Result<(), String> {
 
 /// Makes the spool directories of outputs, which are the others among these. Where that fails the
 /// output says so, and its requests wait in memory.
-fn make_spool_directories(written: &[PathBuf]) {
-    for directory in written {
+fn make_spool_directories(writable: &[PathBuf]) {
+    for directory in writable {
         let _output_says_so = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     }
 }

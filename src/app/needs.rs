@@ -29,7 +29,6 @@ const AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// the listeners. `file`: the configuration's own.
 pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
     let (tls, of_observer) = (&settings.metrics_tls, &settings.observer.tls);
-    let sockets = sockets(settings);
     let named = [
         file,
         settings.metrics_config.as_deref(),
@@ -47,14 +46,19 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
     ];
     let mut needs = Needs {
         followed: named.into_iter().flatten().map(Path::to_owned).collect(),
-        fixed: Vec::new(),
-        written: settings.handover_dir.iter().cloned().collect(),
-        sockets,
-        logs: settings.export.directory.iter().filter(|_| settings.export.is_on()).cloned().collect(),
+        // Without a handover pins of one before are removed there, if there are any.
+        pin_directories: settings
+            .handover_dir
+            .iter()
+            .filter(|directory| settings.handover || directory.exists())
+            .cloned()
+            .collect(),
+        socket_directories: sockets(settings),
+        writable: settings.export.directory.iter().filter(|_| settings.export.is_on()).cloned().collect(),
         pins: settings.handover,
         all_maps: settings.agent_metrics.listen.is_some() && settings.agent_metrics.all_maps,
         ports: listeners(settings),
-        programs: false,
+        ..Needs::default()
     };
     if let Some(server) = settings.hubble_server() {
         needs.add_flow_source(server, settings);
@@ -82,14 +86,8 @@ pub fn needs_of_operator(settings: &Settings, file: Option<&Path>) -> Needs {
     let followed = [file, settings.kubeconfig.as_deref()];
     let mut needs = Needs {
         followed: followed.into_iter().flatten().map(Path::to_owned).collect(),
-        fixed: Vec::new(),
-        written: Vec::new(),
-        sockets: Vec::new(),
-        logs: Vec::new(),
-        pins: false,
-        all_maps: false,
         ports: [settings.operator.listen, settings.admin_listen].map(|address| address.port()).to_vec(),
-        programs: false,
+        ..Needs::default()
     };
     if let Some(access) = Access::find(settings.kubeconfig.as_deref()) {
         needs.add_server(&access);
@@ -139,36 +137,36 @@ fn listeners(settings: &Settings) -> Vec<u16> {
 impl Needs {
     /// The files that the connection to a flow source needs, in the place of those of programs.
     fn add_flow_source(&mut self, server: &HubbleServer, settings: &Settings) {
-        (self.written, self.pins, self.all_maps) = (Vec::new(), false, false);
+        (self.pin_directories, self.pins, self.all_maps) = (Vec::new(), false, false);
         let tls = &settings.flow_source_tls;
         let files = [&tls.ca, &tls.certificate, &tls.key];
         self.followed.extend(files.into_iter().flatten().cloned());
         if let HubbleServer::Tcp { host, .. } = server
             && host.parse::<IpAddr>().is_err()
         {
-            self.fixed.extend(LIBRARIES.iter().chain(&RESOLVER).map(PathBuf::from));
+            self.of_machine.extend(LIBRARIES.iter().chain(&RESOLVER).map(PathBuf::from));
         }
     }
 
     /// The files of the outputs that a file has now: one that names others takes a restart. Without
     /// a file, or with one that is not valid, there are none yet.
     fn add_outputs(&mut self, path: &Path) {
-        self.fixed.extend(LIBRARIES.iter().chain(&RESOLVER).chain(&HOST).map(PathBuf::from));
+        self.of_machine.extend(LIBRARIES.iter().chain(&RESOLVER).chain(&HOST).map(PathBuf::from));
         let environment = Environment::of_process();
         let Ok(found) = read_file(path).and_then(|file| read_outputs(file, &environment)) else { return };
         for output in found.outputs {
             self.followed.extend(output.config.tls_files(&environment));
             self.fixed.extend(output.config.headers_directory);
             self.fixed.extend(output.config.kafka.and_then(|kafka| kafka.sasl).map(|sasl| sasl.directory));
-            self.logs.extend(output.config.spool.map(|spool| spool.directory));
+            self.writable.extend(output.config.spool.map(|spool| spool.directory));
         }
     }
 
     /// The files that the connection to an API server needs.
     fn add_server(&mut self, access: &Access) {
-        self.fixed.extend(LIBRARIES.iter().map(PathBuf::from));
+        self.of_machine.extend(LIBRARIES.iter().map(PathBuf::from));
         let machine = if *access == Access::InCluster { &RESOLVER[..] } else { &HOST[..] };
-        self.fixed.extend(machine.iter().map(PathBuf::from));
+        self.of_machine.extend(machine.iter().map(PathBuf::from));
         self.fixed.extend(AUTHORITIES.iter().filter_map(std::env::var_os).map(PathBuf::from));
         let NamedFiles { paths, runs_plugin } = access.named_files();
         self.followed.extend(paths);
@@ -208,8 +206,9 @@ mod tests {
         let mut followed = found.followed.clone();
         followed.sort();
         assert_eq!(followed, [&paths[..], &[file]].concat());
-        assert_eq!((found.fixed, found.ports, found.programs), (Vec::new(), vec![9965, 9966, 4240, 4244], false));
-        assert_eq!(found.sockets, [PathBuf::from("/run/webb")]);
+        let read = [found.fixed, found.of_machine].concat();
+        assert_eq!((read, found.ports, found.programs), (Vec::new(), vec![9965, 9966, 4240, 4244], false));
+        assert_eq!(found.socket_directories, [PathBuf::from("/run/webb")]);
 
         let scratch = tempfile::tempdir().unwrap();
         let kubeconfig = scratch.path().join("config");
@@ -224,8 +223,11 @@ mod tests {
         let east = webb_settings::RemoteCluster { name: "east".into(), kubeconfig: kubeconfig.clone() };
         let settings = Settings { kubeconfig: None, clusters: vec![east], ..settings };
         let of_mesh = needs(&settings, None);
-        assert!(of_mesh.programs && of_mesh.fixed == found.fixed, "{of_mesh:?}");
+        assert!(of_mesh.programs && of_mesh.of_machine == found.of_machine, "{of_mesh:?}");
         assert!(of_mesh.followed.contains(&kubeconfig) && of_mesh.followed.contains(&"/run/token".into()));
-        assert!(found.followed.contains(&"/run/token".into()) && found.fixed.contains(&"/etc".into()), "{found:?}");
+        assert!(
+            found.followed.contains(&"/run/token".into()) && found.of_machine.contains(&"/etc".into()),
+            "{found:?}"
+        );
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn say(privileges: Privileges, confinement: &Confinement) {
         Ok(extent) => tracing::info!("Landlock is in force, {extent}; /readyz lists what may be read"),
         Err(reason) => tracing::info!("Landlock is not in force: {reason}"),
     }
+    say_out_of_reach(confinement);
     match confinement.seccomp() {
         Some(Ok(extent)) => tracing::info!("the seccomp filter is in force: {extent}"),
         Some(Err(reason)) => tracing::info!("the seccomp filter is not in force: {reason}"),
@@ -25,6 +26,15 @@ pub(super) fn say(privileges: Privileges, confinement: &Confinement) {
     }
     for off in privileges.off() {
         tracing::info!("privileges.least: {off}");
+    }
+}
+
+/// Warns of what the configuration names and Landlock refuses.
+pub(super) fn say_out_of_reach(confinement: &Confinement) {
+    let missing = confinement.out_of_reach().iter().map(|(path, why)| format!("{} ({why})", path.display()));
+    let missing: Vec<String> = missing.collect();
+    if !missing.is_empty() {
+        tracing::warn!("Landlock refuses until webb is started again what could not be opened: {}", missing.join(", "));
     }
 }
 

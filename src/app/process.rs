@@ -17,6 +17,7 @@ use webb_settings::Resolved;
 use super::control::{Signals, beat};
 use super::listeners;
 use super::parts::{Parts, admin};
+use super::privileges::say_out_of_reach;
 use crate::actors::Finish;
 use crate::actors::http::HttpActor;
 use crate::cli::Exit;
@@ -60,6 +61,7 @@ impl Process {
     pub(super) fn start(plan: ProcessPlan, socket: TcpListener) -> (Self, Resolved) {
         let ProcessPlan { resolved, log, privileges, confinement } = plan;
         confinement.enforce_seccomp();
+        say_out_of_reach(&confinement);
         let settings = &resolved.settings;
         let (parts, escalated) = Parts::new(settings, Arc::new(Startup::default()));
         let given_up = (privileges, Arc::new(confinement));

@@ -7,30 +7,8 @@ use std::sync::OnceLock;
 use webb_settings::confinement::{self as recorded, record};
 
 use super::landlock::Landlock;
+use super::needs::Needs;
 use super::seccomp::{self, Allowed};
-
-/// Files, ports and programs that a running agent uses, as its configuration says at its start.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Needs {
-    /// Files that are read again after they were replaced.
-    pub followed: Vec<PathBuf>,
-    /// Files and directories that are read as they are.
-    pub fixed: Vec<PathBuf>,
-    /// Directories in which names are made and removed.
-    pub written: Vec<PathBuf>,
-    /// Directories in which unix sockets are made and removed.
-    pub sockets: Vec<PathBuf>,
-    /// Directories in which files are written, read and removed.
-    pub logs: Vec<PathBuf>,
-    /// True if maps and links are pinned there.
-    pub pins: bool,
-    /// True if maps and programs of others are opened by their ids.
-    pub all_maps: bool,
-    /// TCP ports that are bound.
-    pub ports: Vec<u16>,
-    /// True if credentials come from a program.
-    pub programs: bool,
-}
 
 /// Whether a restriction is in force: its extent, or the reason for which it is not.
 pub type Restriction = Result<String, String>;
@@ -39,7 +17,6 @@ pub type Restriction = Result<String, String>;
 #[derive(Debug)]
 pub struct Confinement {
     landlock: Result<Landlock, String>,
-    written: Vec<PathBuf>,
     in_force: Restriction,
     allowed: Allowed,
     wants_seccomp: bool,
@@ -54,29 +31,24 @@ impl Confinement {
             (true, true) => {
                 Err("the kubeconfig runs a credential plugin, and files that it needs are not known".to_owned())
             }
-            (true, false) => {
-                let files = (&needs.followed[..], &needs.fixed[..]);
-                Landlock::new(files, (&needs.written, &needs.sockets, &needs.logs), &needs.ports)
-                    .map_err(|error| error.to_string())
-            }
+            (true, false) => Landlock::new(needs).map_err(|error| error.to_string()),
         };
         let in_force = Err("not yet".to_owned());
         let allowed = Allowed {
             programs: needs.programs,
-            modes: !needs.sockets.is_empty(),
+            modes: !needs.socket_directories.is_empty(),
             pins: needs.pins,
             ids: needs.all_maps,
         };
-        let written = needs.logs.clone();
-        Self { landlock, written, in_force, allowed, wants_seccomp: seccomp, seccomp: OnceLock::new() }
+        Self { landlock, in_force, allowed, wants_seccomp: seccomp, seccomp: OnceLock::new() }
     }
 
     /// Puts this thread under Landlock, with those that it starts from now on, if that is possible.
     pub fn enforce_landlock(&mut self) {
         self.in_force = self.landlock.as_ref().map_err(Clone::clone).and_then(Landlock::enforce);
         if let (Ok(landlock), Ok(_)) = (&self.landlock, &self.in_force) {
-            let (readable, written) = (Some(landlock.readable().to_vec()), self.written.clone());
-            record(recorded::Confinement { readable, written, programs: false });
+            let (readable, writable) = (Some(landlock.readable().to_vec()), landlock.writable().to_vec());
+            record(recorded::Confinement { readable, writable, programs: false });
         }
     }
 
@@ -120,9 +92,17 @@ impl Confinement {
 
     /// The directories and files that Landlock leaves readable; none if all are.
     pub fn readable(&self) -> &[PathBuf] {
-        match (&self.landlock, &self.in_force) {
-            (Ok(landlock), Ok(_)) => landlock.readable(),
-            _ => &[],
-        }
+        self.ruleset().map_or(&[], Landlock::readable)
+    }
+
+    /// Paths that the configuration names and Landlock refuses, with the reason: they could not be
+    /// opened when the rules were made.
+    pub fn out_of_reach(&self) -> &[(PathBuf, String)] {
+        self.ruleset().map_or(&[], Landlock::out_of_reach)
+    }
+
+    /// The rules in force.
+    fn ruleset(&self) -> Option<&Landlock> {
+        self.landlock.as_ref().ok().filter(|_| self.in_force.is_ok())
     }
 }

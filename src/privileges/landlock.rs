@@ -1,17 +1,19 @@
 //! Landlock: the files that the running agent may read, and the ports that it may bind. It writes
-//! no file but flow logs and executes none; of a handover it makes and removes pins in their
-//! directory.
+//! no file but flow logs and spools and executes none; of a handover it makes and removes pins in
+//! their directory.
 //!
 //! A domain is of a *thread*, as capabilities are, and inherited. Rules are of inodes; those of
 //! `/proc` live as long as a name is in use, so that these names are kept open.
 
+use std::error::Error as _;
 use std::path::PathBuf;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, NetPort, PathBeneath, PathFd,
+    PathFdError, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
 
+use super::needs::Needs;
 use super::paths::directories;
 
 /// What the agent, its libraries and the runtime read of the machine: threads and descriptors of
@@ -35,46 +37,56 @@ const NEWEST: ABI = ABI::V7;
 pub(super) struct Landlock {
     ruleset: RulesetCreated,
     readable: Vec<PathBuf>,
+    writable: Vec<PathBuf>,
+    out_of_reach: Vec<(PathBuf, String)>,
     _kept_open: Vec<PathFd>,
 }
 
 impl Landlock {
-    /// Allows reading `followed` files, also after they were replaced, `fixed` files and
-    /// directories, and what the agent needs of the machine; making and removing names below
-    /// `written` directories, sockets below those for `sockets`, and writing files below those for
-    /// `logs`; and binding `ports`.
+    /// Allows what is needed, and reading what any agent needs of the machine. A rule is of a file
+    /// that is there: what the configuration names and cannot be opened stays out of reach.
     ///
     /// # Errors
     /// If the kernel refuses a rule, or this process has no path for itself.
-    pub(super) fn new(
-        (followed, fixed): (&[PathBuf], &[PathBuf]),
-        (written, sockets, logs): (&[PathBuf], &[PathBuf], &[PathBuf]),
-        ports: &[u16],
-    ) -> Result<Self, RulesetError> {
+    pub(super) fn new(needs: &Needs) -> Result<Self, RulesetError> {
         let machine = MACHINE.iter().map(PathBuf::from).chain(std::env::current_exe());
-        let mut readable: Vec<PathBuf> = machine.chain(fixed.iter().cloned()).collect();
-        readable.extend(followed.iter().flat_map(|file| directories(file)));
+        let mut readable: Vec<PathBuf> = machine.chain(needs.of_machine.iter().cloned()).collect();
+        readable.extend(needs.followed.iter().flat_map(|file| directories(file)));
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(NEWEST))?
             .handle_access(AccessNet::BindTcp)?
             .create()?;
-        for port in ports {
+        for port in &needs.ports {
             ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
         }
         let (mut opened, mut kept_open) = (Vec::new(), Vec::new());
         let of_names = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir;
         let of_sockets = AccessFs::MakeSock | AccessFs::RemoveFile;
-        let written = written.iter().map(|path| (path, of_names));
-        let of_logs = of_names | AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
-        let sockets = sockets.iter().map(|path| (path, of_sockets));
-        for (path, making) in written.chain(sockets).chain(logs.iter().map(|path| (path, of_logs))) {
-            let Ok(rule) = PathFd::new(path) else { continue };
-            ruleset = ruleset.add_rule(PathBeneath::new(rule, making | AccessFs::ReadDir))?;
-            opened.push(path.clone());
+        let of_files = of_names | AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
+        let Needs { pin_directories, socket_directories, writable: of_configuration, .. } = needs;
+        let directories = [(pin_directories, of_names), (socket_directories, of_sockets), (of_configuration, of_files)];
+        let (mut writable, mut out_of_reach) = (Vec::new(), Vec::new());
+        for (paths, making) in directories {
+            for path in paths {
+                match PathFd::new(path) {
+                    Ok(rule) => {
+                        ruleset = ruleset.add_rule(PathBeneath::new(rule, making | AccessFs::ReadDir))?;
+                        opened.push(path.clone());
+                        writable.extend(making.contains(AccessFs::WriteFile).then(|| path.clone()));
+                    }
+                    Err(error) => out_of_reach.push((path.clone(), reason(&error))),
+                }
+            }
+        }
+        for path in &needs.fixed {
+            match PathFd::new(path) {
+                Ok(_) => readable.push(path.clone()),
+                Err(error) => out_of_reach.push((path.clone(), reason(&error))),
+            }
         }
         for path in readable {
-            // What is missing, such as a security module that is not there, needs no rule.
+            // What a machine does not have, such as a security module, needs no rule.
             let (Ok(rule), Ok(kept), Ok(real)) = (PathFd::new(&path), PathFd::new(&path), path.canonicalize()) else {
                 continue;
             };
@@ -87,12 +99,22 @@ impl Landlock {
         }
         opened.sort();
         opened.dedup();
-        Ok(Self { ruleset, readable: opened, _kept_open: kept_open })
+        Ok(Self { ruleset, readable: opened, writable, out_of_reach, _kept_open: kept_open })
     }
 
     /// The directories and files that may be read.
     pub(super) fn readable(&self) -> &[PathBuf] {
         &self.readable
+    }
+
+    /// The directories in which files may be written.
+    pub(super) fn writable(&self) -> &[PathBuf] {
+        &self.writable
+    }
+
+    /// Paths of the configuration without a rule, and why they have none.
+    pub(super) fn out_of_reach(&self) -> &[(PathBuf, String)] {
+        &self.out_of_reach
     }
 
     /// Puts this thread, and those that it starts from now on, under the ruleset, for good.
@@ -115,6 +137,11 @@ impl Landlock {
     }
 }
 
+/// Why a file cannot be opened: of an error the system's part.
+fn reason(error: &PathFdError) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -125,6 +152,8 @@ mod tests {
 
     use super::*;
 
+    const NOT_FOUND: &str = "No such file or directory (os error 2)";
+
     fn is_refused(path: &Path) -> bool {
         fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
@@ -132,7 +161,8 @@ mod tests {
     /// The kernel refuses a file outside, also to a thread that is started later, and root; a
     /// followed file is read again after it was replaced, over a link as well. Nothing is written
     /// or executed, names are made where that is allowed, and no other port is bound. This process
-    /// stays readable for itself, with the threads that it starts later.
+    /// stays readable for itself, with the threads that it starts later. What is configured and
+    /// missing is named.
     #[test]
     fn files_outside_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
@@ -143,8 +173,20 @@ mod tests {
         }
         std::os::unix::fs::symlink("one", at("etc/data")).unwrap();
         std::os::unix::fs::symlink("data/file", at("etc/file")).unwrap();
-        let landlock =
-            Landlock::new((&[at("etc/file")], &[]), (&[at("pins")], &[at("run")], &[at("logs")]), &[0]).unwrap();
+        let needs = Needs {
+            followed: vec![at("etc/file")],
+            fixed: vec![at("etc/missing")],
+            of_machine: vec![at("libraries")],
+            pin_directories: vec![at("pins")],
+            socket_directories: vec![at("run")],
+            writable: vec![at("logs"), at("spool")],
+            ports: vec![0],
+            ..Needs::default()
+        };
+        let landlock = Landlock::new(&needs).unwrap();
+        // What a machine need not have is not named.
+        let missing = [at("spool"), at("etc/missing")].map(|path| (path, NOT_FOUND.to_owned()));
+        assert_eq!((landlock.writable(), landlock.out_of_reach()), (&[at("logs")][..], &missing[..]));
         thread::scope(|scope| {
             let (turn, turned) = std::sync::mpsc::channel();
             let (ask, asked) = std::sync::mpsc::channel();

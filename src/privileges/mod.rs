@@ -9,12 +9,14 @@
 mod capabilities;
 mod confinement;
 mod landlock;
+mod needs;
 mod paths;
 mod seccomp;
 
 pub use capabilities::{BPF, NET_ADMIN, PERFMON, granted, held, may_list_maps, missing, raise, try_without_bpf};
 use caps::errors::CapsError;
-pub use confinement::{Confinement, Needs, Restriction};
+pub use confinement::{Confinement, Restriction};
+pub use needs::Needs;
 use rustix::thread::set_no_new_privs;
 #[cfg(test)]
 pub(crate) use seccomp::confine_this_thread;

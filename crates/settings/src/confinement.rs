@@ -23,7 +23,7 @@ pub struct Confinement {
     /// Directories and files that may be read; `None` is all.
     pub readable: Option<Vec<PathBuf>>,
     /// Directories in which files may be written, where not all may be read.
-    pub written: Vec<PathBuf>,
+    pub writable: Vec<PathBuf>,
     /// Whether programs may be run.
     pub programs: bool,
 }
@@ -43,7 +43,7 @@ impl Confinement {
     /// Explains a refusal to write at this path; `None` if it is not for the confinement.
     fn explain_writing(&self, path: &Path, error: &io::Error) -> Option<&'static str> {
         let is_refused = self.readable.is_some() && error.kind() == io::ErrorKind::PermissionDenied;
-        (is_refused && !self.written.iter().any(|directory| path.starts_with(directory))).then_some(PATH)
+        (is_refused && !self.writable.iter().any(|directory| path.starts_with(directory))).then_some(PATH)
     }
 }
 
@@ -85,8 +85,8 @@ mod tests {
         }
         std::os::unix::fs::symlink(outside.join("file"), inside.join("link")).unwrap();
         let readable = Some(vec![inside.clone(), outside.join("written")]);
-        let written = vec![outside.join("written")];
-        let confinement = Confinement { readable, written, programs: true };
+        let writable = vec![outside.join("written")];
+        let confinement = Confinement { readable, writable, programs: true };
         let (refused, missing) = (io::ErrorKind::PermissionDenied.into(), io::ErrorKind::NotFound.into());
         assert_eq!(confinement.explain(&outside.join("file"), &refused), Some(PATH));
         assert_eq!(confinement.explain(&inside.join("link"), &refused), Some(PATH));
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(confinement.explain_writing(&inside.join("new"), &refused), Some(PATH));
         assert_eq!(confinement.explain_writing(&inside.join("new"), &missing), None);
         assert_eq!(confinement.explain_writing(&outside.join("written/new"), &refused), None, "its mode refuses");
-        let unconfined = Confinement { readable: None, written: Vec::new(), programs: true };
+        let unconfined = Confinement { readable: None, writable: Vec::new(), programs: true };
         assert_eq!(unconfined.explain(&outside.join("file"), &refused), None);
         assert_eq!(unconfined.explain_writing(&outside.join("file"), &refused), None);
     }
