@@ -107,6 +107,11 @@ impl Screen {
         self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
     }
 
+    /// The screen, once the program has ended and the state of the terminal is told.
+    fn left(&self) -> String {
+        self.with(LEFT)
+    }
+
     /// The screen, once it has this text and nothing but ages changes any more.
     fn with(&self, text: &str) -> String {
         let (began, mut last) = (Instant::now(), String::new());
@@ -135,11 +140,14 @@ fn masked(screen: &str) -> String {
     age.replace_all(screen, "N s $1").into_owned()
 }
 
+/// The last line of [`command`].
+const LEFT: &str = "the terminal was left so";
+
 /// `webb top`, and behind it the state in which the terminal was left.
 fn command(server: SocketAddr, flags: &str) -> String {
     let webb = env!("CARGO_BIN_EXE_webb");
     format!(
-        "{webb} top --server {server} {flags}; echo exit $?; stty -a | tr ';' '\\n' | grep -E -- 'icanon|echo '; sleep 600"
+        "{webb} top --server {server} {flags}; echo exit $?; stty -a | tr ';' '\\n' | grep -E -- 'icanon|echo '; echo {LEFT}; sleep 600"
     )
 }
 
@@ -163,7 +171,7 @@ fn terminals_are_golden() {
     screen.press("7");
     insta::assert_snapshot!("tmux-80-agent", masked(&screen.with("[7 Agent !]")));
     screen.press("q");
-    screen.with("exit 0");
+    assert!(screen.left().contains("exit 0"));
 }
 
 /// A signal ends it as `q` does, and a lost agent does not.
@@ -179,7 +187,8 @@ fn it_ends_in_order() {
     assert!(lost.contains("next try in") && lost.contains("shop/storefront"), "{lost}");
     assert!(screen.with("refused").is_ascii());
     screen.tmux(&["send-keys", "q"]);
-    let left = screen.with("exit 0");
+    let left = screen.left();
+    assert!(left.contains("exit 0"), "{left}");
     assert!(left.contains(" icanon") && left.contains(" echo ") && !left.contains("-icanon"), "{left}");
 }
 
@@ -189,8 +198,8 @@ fn a_panic_gives_the_terminal_back() {
     let server = Recorded::start();
     let command = format!("INJECT_REFUSAL=terminal RUST_BACKTRACE=0 {}", command(server.address, ""));
     let Some(screen) = Screen::start("panics", (80, 24), &command) else { return };
-    let left = screen.with("exit 101");
-    assert!(left.contains("a fault on command"), "{left}");
+    let left = screen.left();
+    assert!(left.contains("exit 101") && left.contains("a fault on command"), "{left}");
     assert!(left.contains(" icanon") && left.contains(" echo ") && !left.contains("-icanon"), "{left}");
 }
 
