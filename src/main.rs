@@ -14,7 +14,6 @@ use tracing_appender::non_blocking::WorkerGuard;
 use webb::app::{self, Metrics, Plan, ProcessPlan, Signals, StartError};
 use webb::bpf_loader::{self, Loader};
 use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment, manual};
-use webb::exports::of_settings;
 use webb::logging::{self, Format, Log};
 use webb::output::UntilClosed;
 use webb::privileges::{self, Confinement, Needs, Privileges};
@@ -243,9 +242,8 @@ fn raise_descriptor_limit() {
 /// Everything that can be wrong with what was typed, before anything starts.
 fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(Plan, WorkerGuard), String> {
     let layers = arguments.layers(environment());
-    let mut resolved = layers.load().map_err(|problems| problems.to_string())?;
-    let metrics = Metrics::read(&mut resolved).map_err(|problems| problems.to_string())?;
-    let export = of_settings(&mut resolved).map_err(|problems| problems.to_string())?;
+    let (resolved, list) = layers.read().map_err(|problems| problems.to_string())?;
+    let (resolved, metrics, export) = app::read(resolved, list)?;
     let privileges = if resolved.settings.hubble_server().is_some() {
         Privileges::none()
     } else {

@@ -49,12 +49,17 @@ impl Metrics {
             resolved.warn("metrics_config", format!("`metrics_config`: {why}; its metrics are not checked"));
             return Ok(None);
         }
-        Ok(match Self::read(resolved)? {
+        Ok(Self::read(resolved)?.warnings())
+    }
+
+    /// The warnings of the file of metrics, if there is one.
+    pub(super) fn warnings(self) -> Option<Problems> {
+        match self {
             Self::Static(_) => None,
             Self::Dynamic(_, Dynamic { warnings, file, .. }) => {
                 Some(Problems { warnings, file: Some(file), ..Problems::default() }.sorted())
             }
-        })
+        }
     }
 
     /// The metrics.

@@ -68,7 +68,8 @@ pub use start::Plan;
 use start::Running;
 pub use top::top;
 use webb_flow::fault::State;
-use webb_settings::{Problems, Resolved};
+use webb_observer::export::ExportConfig;
+use webb_settings::{Problem, Problems, Resolved, by_file};
 
 use crate::cli::Exit;
 use crate::exports::of_settings;
@@ -82,13 +83,35 @@ const READINESS_INTERVAL: Duration = Duration::from_millis(20);
 /// each whatever is wrong with another. Returns problems of the settings, and problems and warnings
 /// of each file.
 pub fn check(resolved: &mut Resolved) -> Vec<Problems> {
-    let found = [
-        Metrics::check(resolved),
-        of_settings(resolved).map(|_| None),
-        exports::check(resolved),
-        outputs::check(resolved).map(|()| None),
-    ];
-    found.into_iter().filter_map(|found| found.unwrap_or_else(Some)).collect()
+    let (metrics, export) = (Metrics::check(resolved), of_settings(resolved).map(|_| None));
+    with_files([metrics, export], resolved)
+}
+
+/// What was found of metrics and exporters, and what is found in the other files.
+fn with_files(found: [Found; 2], resolved: &mut Resolved) -> Vec<Problems> {
+    let files = [exports::check(resolved), outputs::check(resolved).map(|()| None)];
+    found.into_iter().chain(files).filter_map(|found| found.unwrap_or_else(Some)).collect()
+}
+
+/// Warnings of a file, or what is wrong with it.
+type Found = Result<Option<Problems>, Problems>;
+
+/// Reads the metrics, and the exporter of the settings, for an agent that starts. `list`: problems
+/// of the settings.
+///
+/// # Errors
+/// If one of them cannot be used, the problems and warnings of all files, as text.
+pub fn read(mut resolved: Resolved, list: Vec<Problem>) -> Result<(Resolved, Metrics, Option<ExportConfig>), String> {
+    let (metrics, export) = (Metrics::read(&mut resolved), of_settings(&mut resolved));
+    match (metrics, export) {
+        (Ok(metrics), Ok(export)) if list.is_empty() => Ok((resolved, metrics, export)),
+        (metrics, export) => {
+            let found = [metrics.map(Metrics::warnings), export.map(|_| None)];
+            let found = with_files(found, &mut resolved);
+            let texts: Vec<String> = by_file(&resolved, list, found).iter().map(ToString::to_string).collect();
+            Err(texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n"))
+        }
+    }
 }
 
 /// Runs the agent until SIGTERM, SIGINT or an escalation.

@@ -25,9 +25,25 @@ fn answer_beside(text: &str, files: &[(&str, &str)], json: bool) -> String {
     std::fs::write(&path, text).unwrap();
     let mut out = Vec::new();
     let valid = check_file(&path, json, (&app::check, None), &mut out).unwrap() == Checked::Valid;
-    let out = String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), "");
+    let plain = |text: &str| text.replace(&format!("{}/", directory.path().display()), "");
+    let out = plain(&String::from_utf8(out).unwrap());
     assert_eq!(valid, !out.contains("error:") && !out.contains("\"error\""), "{out}");
+    if !valid && !json {
+        // An agent that does not start for it says the same.
+        let said = plain(&run(&path)) + "\n";
+        let (found, _) = out.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(said, format!("{found}\n"));
+    }
     out
+}
+
+/// What `webb run` says of this configuration, which it cannot start with.
+fn run(path: &Path) -> String {
+    let arguments = ["webb", "run", "--config", path.to_str().unwrap()];
+    let Command::Run(run) = Cli::try_parse_from(arguments).unwrap().command else { panic!("not run") };
+    let environment = Environment { hostname: "host-1".to_owned(), ..Environment::default() };
+    let (resolved, list) = run.layers(environment).read().unwrap();
+    app::read(resolved, list).unwrap_err()
 }
 
 /// One golden text for each kind of mistake: where, what was found, what was expected, and what may
@@ -142,6 +158,41 @@ fn all_files_at_once() {
     let listed =
         "metrics:\n- drop\n- flow:labelsContex=source_pod;labelsContext=source_pd,source_nod;sourceContext=pd\n";
     insta::assert_snapshot!("all_options_of_a_metric", answer(listed, false));
+}
+
+/// An error hides no warning, but for those about its group of keys: `observer.flows` would be
+/// of use if the key beside it were not misspelt.
+#[test]
+fn warnings_stand_beside_errors() {
+    let text = "log: {level: inof}\nexport: {file_max_backups: 3}\nobserver:\n  enable: true\n  flows: 1023\n";
+    insta::assert_snapshot!("warnings_beside_errors", answer(text, false));
+    let without_typo = answer(&text.replace("enable:", "enabled:").replace("true", "false"), false);
+    assert!(without_typo.contains("`observer.flows` changes nothing"), "{without_typo}");
+}
+
+/// Where an agent cannot start for one file, it names what is wrong with all of them; a file of
+/// metrics that is not there is an error to it.
+#[test]
+fn an_agent_names_the_problems_of_all_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let text = format!(
+        "metrics_config: {}\nexport: {{config: {}}}\noutputs_config: {}\n",
+        at("metrics.yaml").display(),
+        at("flowlogs.yaml").display(),
+        at("outputs.yaml").display()
+    );
+    for (name, text) in
+        [("webb.yaml", text.as_str()), ("flowlogs.yaml", "flowLogs:\n- nam: x\n"), ("outputs.yaml", "a: 1\n")]
+    {
+        std::fs::write(at(name), text).unwrap();
+    }
+    let said = run(&at("webb.yaml"));
+    for expected in
+        ["error: cannot read ", "metrics.yaml: ", "error: an exporter without a name", "the file has no key \"a\""]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
 }
 
 /// Outputs that get nothing are no mistake of the file, but are not silent either.

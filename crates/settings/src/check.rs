@@ -4,6 +4,7 @@
 //! passes everywhere. Of other files only those of `metrics_config`, `export.config` and
 //! `outputs_config` are read, where they exist. All files are checked, whatever is wrong with one.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::diff::{KeyChange, diff};
 use super::model::Settings;
-use super::problem::{Origin, Problems, Report};
+use super::problem::{Origin, Problem, Problems, Report};
 use super::resolve::{Environment, Resolved, merge, read_file};
 
 /// A callback to the checks that are on a higher floor, of metrics, exporters and outputs: adds its
@@ -145,23 +146,35 @@ fn check(path: &Path, rest: &CheckRest<'_>) -> (Option<Resolved>, Vec<Problems>)
         Err(unreadable) => return (None, vec![unreadable]),
     };
     let (mut resolved, list) = merge(Some(file), &environment, &[]);
-    let usable = list.is_empty();
-    let mut own = resolved.problems(list);
+    let of_rest = rest(&mut resolved);
+    let found = by_file(&resolved, list, of_rest);
+    let valid = found.iter().all(|of_file| of_file.list.is_empty());
+    (valid.then_some(resolved), found)
+}
+
+/// What was found in each file: first in that of the configuration, of which `list` was found when
+/// it was read, and `rest` by all other checks.
+pub fn by_file(resolved: &Resolved, list: Vec<Problem>, rest: Vec<Problems>) -> Vec<Problems> {
+    // A key with a problem has its default, of which warnings about its group would speak.
+    let wrong: HashSet<String> = list.iter().flat_map(groups).map(ToOwned::to_owned).collect();
+    let is_sure = |warning: &&Problem| !groups(warning).any(|group| wrong.contains(group));
+    let warnings = resolved.warnings.iter().filter(is_sure).cloned().collect();
+    let mut own = Problems { warnings, ..resolved.problems(list) };
     let mut found = Vec::new();
-    for of_file in rest(&mut resolved) {
+    for of_file in rest {
         if of_file.file == resolved.file {
             own.list.extend(of_file.list);
         } else {
             found.push(of_file);
         }
     }
-    // A key with a problem has its default, of which the warnings would speak.
-    if usable {
-        own.warnings.clone_from(&resolved.warnings);
-    }
     found.insert(0, own.sorted());
-    let valid = found.iter().all(|of_file| of_file.list.is_empty());
-    (valid.then_some(resolved), found)
+    found
+}
+
+/// The groups of the keys that a problem or warning names, which it does in backticks.
+fn groups(problem: &Problem) -> impl Iterator<Item = &str> {
+    problem.message.split('`').skip(1).step_by(2).filter_map(|word| word.split(['.', ':']).next())
 }
 
 /// Keys that the file changes.

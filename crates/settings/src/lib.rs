@@ -47,7 +47,7 @@ mod zones;
 mod tests;
 
 pub use admin::{AdminAccess, PageSettings};
-pub use check::{Attempt, CheckRest, Checked, Trial, check_file};
+pub use check::{Attempt, CheckRest, Checked, Trial, by_file, check_file};
 pub use clusters::RemoteCluster;
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use export::Export;

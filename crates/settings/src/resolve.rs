@@ -88,6 +88,16 @@ impl Layers {
         let file = self.file.as_deref().map(read_file).transpose()?;
         resolve(file, &self.environment, &self.flags)
     }
+
+    /// The same with what is usable where something is wrong, for checks of the rest: a key with a
+    /// problem has its default.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn read(&self) -> Result<(Resolved, Vec<Problem>), Problems> {
+        let file = self.file.as_deref().map(read_file).transpose()?;
+        Ok(merge(file, &self.environment, &self.flags))
+    }
 }
 
 /// Reads a configuration file; a file that cannot be read is a problem.
@@ -351,7 +361,11 @@ impl Resolved {
             ("l7.redact_", self.settings.l7.redact, "while `l7.redact` is false"),
             ("export.", self.settings.export.is_on(), "without `export.file_path` or `export.config`"),
             ("health.", self.settings.health.listen.is_some(), "without `health.listen`"),
-            ("observer.", has_history, "while `observer.enabled` is false"),
+            (
+                "observer.",
+                has_history,
+                "while `observer.enabled` is false, without `export.file_path` or `export.config`",
+            ),
             ("observer_tls.", self.settings.observer.enabled, "while `observer.enabled` is false"),
         ] {
             for key in KEYS.iter().filter(|key| !on && key.name.starts_with(group)) {
