@@ -242,10 +242,15 @@ fn the_next_agent_sends_what_a_killed_one_left() {
         assert!(first.len() as u64 >= offered, "{stream}: {offered} offered, {} found", first.len());
     }
 
-    if agent.log().contains("Landlock is in force") {
-        // Only what was in the file when the agent started may be written.
-        write(&lab, "", &broker, &more.replace("/spool}", "/other}"));
-        agent.signal("HUP");
+    // Under Landlock only what was in the file when the agent started may be written.
+    let is_confined = agent.scrape().sum("webb_privileges_restricted", &[("type", "landlock")]) == 1;
+    let other = lab.dir.path().join("other");
+    write(&lab, "", &broker, &more.replace("/spool}", "/other}"));
+    agent.signal("HUP");
+    if is_confined {
         agent.wait_until("the refusal is explained", |agent| agent.log().contains("Landlock: this path"));
+    } else {
+        agent.wait_until("the directory is made", |_| other.exists());
     }
+    assert_eq!(other.exists(), !is_confined, "{}", agent.log());
 }
