@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::Addr;
 use webb_flow::clock::unix_ns;
 use webb_flow::fault::{Component, Components};
-use webb_observer::stream::{FlowStream, WantedFlows};
+use webb_observer::stream::{FlowOutput, FlowStream, WantedFlows};
 use webb_otlp::{Environment, Figures, Orphan, Output, OutputConfig, Stream, last_window_end, orphans};
 
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
@@ -247,7 +247,8 @@ impl Outputs {
         let of = |stream| wanted.outputs.iter().filter(move |output| output.streams.contains(&stream));
         let outputs = of(Stream::Rollups).filter_map(running).collect();
         self.streams.rollups.want(WantedRollups { settings: wanted.rollups, spread: wanted.spread, outputs });
-        let outputs: Vec<_> = of(Stream::Flows).filter_map(running).collect();
+        let with_body = |wanted: &exports::Output| Some(FlowOutput { output: running(wanted)?, body: wanted.body });
+        let outputs: Vec<_> = of(Stream::Flows).filter_map(with_body).collect();
         let are_sent = wanted.flows.is_some() && !outputs.is_empty();
         self.streams.lane.want_failures(are_sent);
         if self.streams.is_for_outputs {

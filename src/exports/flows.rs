@@ -4,6 +4,7 @@ use webb_index::filters::Filters;
 use webb_metrics::dynamic::tree::{Node, Value};
 use webb_observer::stream::{Body, FlowSettings, MAX_LABELS};
 
+use super::output::read_body;
 use super::settings::is_field;
 use super::values::Values;
 
@@ -36,11 +37,9 @@ pub(super) fn read(values: &mut Values<'_>, root: &Node, node: Option<&Node>) ->
     };
     let sample_every = number(every, "every", defaults.sample_every, 0);
     let max_per_second = number(max_per_second, "max_per_second", defaults.max_per_second, 1);
-    let bodies = [("none", Body::None), ("summary", Body::Summary), ("hubble", Body::Hubble)];
     let fields = read_fields(values, fields);
     // The line has what the fields leave out.
-    let body =
-        values.choice(body, "body", &bodies).unwrap_or(if fields.is_empty() { defaults.body } else { Body::None });
+    let body = read_body(values, body).unwrap_or(if fields.is_empty() { defaults.body } else { Body::None });
     Some(FlowSettings {
         filters,
         sample_every,
@@ -117,6 +116,12 @@ mod tests {
         let [all, some] = &file.outputs[..] else { panic!("{:?}", file.outputs) };
         assert_eq!((&all.streams[..], &some.streams[..]), (&Stream::ALL[..], &[Stream::Flows][..]));
         assert_eq!(some.config.batch.linger, std::time::Duration::from_secs(2));
+
+        let outputs = "otlp:\n- {name: a, endpoint: 'https://a', body: none}\n- {name: b, endpoint: 'https://b'}\n\
+                       kafka:\n- {name: c, brokers: ['c:9092'], insecure: true, body: summary}\n";
+        let file = read(&format!("flows: {{body: hubble}}\n{outputs}")).unwrap();
+        let bodies: Vec<_> = file.outputs.iter().map(|output| output.body).collect();
+        assert_eq!(bodies, [Some(Body::None), None, Some(Body::Summary)]);
     }
 
     /// Each mistake is named with its line and what was expected.
@@ -130,6 +135,18 @@ mod tests {
             ("flows: {sample: {every: -1}}\n", "every: expected a number from 0 to 1000000"),
             ("flows: {max_per_second: 0}\n", "max_per_second: expected a number from 1 to 1000000"),
             ("flows: {body: json}\n", "body: expected none, summary, hubble; found \"json\""),
+            (
+                "flows: {}\notlp:\n- {name: a, endpoint: 'https://a', body: json}\n",
+                "body: expected none, summary, hubble; found \"json\"\n --> outputs.yaml:3:42",
+            ),
+            (
+                "otlp:\n- {name: a, endpoint: 'https://a', body: none}\n",
+                "body: it is of flows, and this output gets none\n --> outputs.yaml:2:42",
+            ),
+            (
+                "flows: {}\notlp:\n- {name: a, endpoint: 'https://a', body: none, streams: [rollups]}\n",
+                "body: it is of flows, and this output gets none\n --> outputs.yaml:3:42",
+            ),
             ("flows: {labels: ['a=b']}\n", "labels: expected the key of a pod's label"),
             ("flows: {labels: [a, b, c, d, e, f, g, h, i]}\n", "labels: expected at most 8 keys"),
             ("flows: {fields: [source.pod]}\n", "fields: expected a field of flow.Flow, such as source.pod_name"),

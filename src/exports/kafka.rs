@@ -6,7 +6,8 @@ use webb_metrics::dynamic::tree::{Node, Value};
 use webb_otlp::{Encoding, KafkaConfig, MAX_MESSAGE_BYTES, Mechanism, MessageForm, OutputConfig, SaslConfig, Stream};
 
 use super::output::{
-    Configured, Output, read_batch, read_queue, read_retry, read_spool, read_streams, read_timeout, read_tls,
+    Configured, Output, read_batch, read_own_body, read_queue, read_retry, read_spool, read_streams, read_timeout,
+    read_tls,
 };
 use super::values::Values;
 
@@ -15,6 +16,7 @@ pub(super) fn read(values: &mut Values<'_>, node: &Node, configured: Configured)
     let [
         name,
         streams,
+        body,
         brokers,
         topics,
         encoding,
@@ -33,6 +35,7 @@ pub(super) fn read(values: &mut Values<'_>, node: &Node, configured: Configured)
         [
             "name",
             "streams",
+            "body",
             "brokers",
             "topics",
             "encoding",
@@ -69,7 +72,9 @@ pub(super) fn read(values: &mut Values<'_>, node: &Node, configured: Configured)
         kafka,
         ..config
     };
-    Output { config, streams: read_streams(values, streams, configured), mark: node.mark }
+    let streams = read_streams(values, streams, configured);
+    let body = read_own_body(values, body, &streams, configured);
+    Output { config, streams, body, mark: node.mark }
 }
 
 fn read_brokers(values: &mut Values<'_>, node: Option<&Node>) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use webb_metrics::dynamic::tree::{Node, Value};
+use webb_observer::stream::Body;
 use webb_otlp::{BatchConfig, OutputConfig, RetryConfig, SpoolConfig, Stream, TlsConfig};
 use webb_settings::{Mark, Origin, Problem};
 
@@ -22,6 +23,8 @@ pub struct Output {
     pub config: OutputConfig,
     /// Streams that are sent, of those that are configured.
     pub streams: Vec<Stream>,
+    /// The text of its records of flows; without one that of the section `flows`.
+    pub body: Option<Body>,
     /// Place in the file.
     pub mark: Mark,
 }
@@ -48,6 +51,24 @@ pub(super) fn read_streams(values: &mut Values<'_>, node: Option<&Node>, configu
         }
     }
     chosen.unwrap_or_else(|| Stream::ALL.to_vec())
+}
+
+/// The text of records of flows; none if the file leaves it to another place.
+pub(super) fn read_body(values: &mut Values<'_>, node: Option<&Node>) -> Option<Body> {
+    values.choice(node, "body", &[("none", Body::None), ("summary", Body::Summary), ("hubble", Body::Hubble)])
+}
+
+/// That of an output: a problem where it gets no flows.
+pub(super) fn read_own_body(
+    values: &mut Values<'_>,
+    node: Option<&Node>,
+    streams: &[Stream],
+    [_, has_flows]: Configured,
+) -> Option<Body> {
+    if let Some(node) = node.filter(|_| !has_flows || !streams.contains(&Stream::Flows)) {
+        values.found.problems.push(node.problem("body: it is of flows, and this output gets none"));
+    }
+    read_body(values, node)
 }
 
 pub(super) fn read_timeout(values: &mut Values<'_>, node: Option<&Node>) -> Option<Duration> {

@@ -116,6 +116,7 @@ fn read_output(values: &mut Values<'_>, node: &Node, configured: Configured) -> 
     let [
         name,
         streams,
+        body,
         endpoint,
         protocol,
         insecure,
@@ -134,6 +135,7 @@ fn read_output(values: &mut Values<'_>, node: &Node, configured: Configured) -> 
         [
             "name",
             "streams",
+            "body",
             "endpoint",
             "protocol",
             "insecure",
@@ -166,7 +168,9 @@ fn read_output(values: &mut Values<'_>, node: &Node, configured: Configured) -> 
         spool: output::read_spool(values, spool),
         ..config
     };
-    Output { config, streams: output::read_streams(values, streams, configured), mark: node.mark }
+    let streams = output::read_streams(values, streams, configured);
+    let body = output::read_own_body(values, body, &streams, configured);
+    Output { config, streams, body, mark: node.mark }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use webb_flow::{Address, Direction, EndpointId, Event, Family, Flow, L4, Point, 
 use webb_index::filters::{FilterSpec, Filters, FlowFilter};
 use webb_index::{Draft, Endpoint, EndpointKind, EndpointSpec, Flows, Index, PodChanges, Workload, ZoneSpec, Zones};
 use webb_observer::export::Node;
-use webb_observer::stream::{Body, FlowSettings, FlowStream, Next, WantedFlows};
+use webb_observer::stream::{Body, FlowOutput, FlowSettings, FlowStream, Next, WantedFlows};
 use webb_observer::{History, Recorder};
 use webb_otlp::{Attributes, Encoding, Environment, Output, OutputConfig, Stream};
 
@@ -114,7 +114,10 @@ fn measure(name: &str, settings: &FlowSettings, flows: &[Flow], index: &Arc<Inde
             ..OutputConfig::named("bench")
         };
         let output = Arc::new(Output::new(config, &Environment::default(), "bench").unwrap());
-        stream.want(Some(WantedFlows { settings: settings.clone(), outputs: vec![Arc::clone(&output)] }));
+        stream.want(Some(WantedFlows {
+            settings: settings.clone(),
+            outputs: vec![FlowOutput { output: Arc::clone(&output), body: None }],
+        }));
         let read = || while stream.turn() == Next::Turn {};
         read();
         let mut recorder = Recorder::default();

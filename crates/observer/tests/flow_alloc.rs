@@ -14,7 +14,7 @@ use webb_flow::{Address, Direction, Event, Family, Flow, L4, Point, Reply, TcpFl
 use webb_index::filters::{FilterSpec, Filters, FlowFilter};
 use webb_index::{Endpoint, EndpointKind, EndpointSpec, Flows, Index, Policies, Workload};
 use webb_observer::export::Node;
-use webb_observer::stream::{FlowSettings, FlowStream, Next, WantedFlows};
+use webb_observer::stream::{FlowOutput, FlowSettings, FlowStream, Next, WantedFlows};
 use webb_observer::{History, Recorder};
 use webb_otlp::{Attributes, Encoding, Environment, Output, OutputConfig, Stream};
 
@@ -80,7 +80,7 @@ fn flows_allocate_nothing() {
     let output = Arc::new(Output::new(config, &Environment::default(), "test").unwrap());
     let filters = Filters { include: vec![FlowFilter::new(FilterSpec::default()).unwrap()], exclude: Vec::new() };
     let settings = FlowSettings { filters, max_per_second: 1_000_000, ..FlowSettings::default() };
-    stream.want(Some(WantedFlows { settings, outputs: vec![Arc::clone(&output)] }));
+    stream.want(Some(WantedFlows { settings, outputs: vec![FlowOutput { output: Arc::clone(&output), body: None }] }));
     let read = || while stream.turn() == Next::Turn {};
     read();
     let mut recorder = Recorder::default();

@@ -29,7 +29,7 @@ use webb_index::{self as index, Endpoint, EndpointSpec, Index, Policies};
 use webb_metrics::Limits;
 use webb_metrics::dynamic::{self, Dynamic, change};
 use webb_observer::export::Node;
-use webb_observer::stream::{FlowSettings, FlowStream, WantedFlows};
+use webb_observer::stream::{FlowOutput, FlowSettings, FlowStream, WantedFlows};
 use webb_observer::{History, MAX_EVENTS};
 use webb_otlp::{Attributes, Environment, Output, OutputConfig};
 use webb_settings::SourceFile;
@@ -110,7 +110,7 @@ pub(crate) async fn all_flows(
     let stream = Arc::new(FlowStream::new(flows, failures, node, Box::new(|_| Attributes::new())));
     let filters = Filters { include: vec![FlowFilter::new(FilterSpec::default()).unwrap()], exclude: Vec::new() };
     let settings = FlowSettings { filters, max_per_second: u32::MAX, ..FlowSettings::default() };
-    stream.want(Some(WantedFlows { settings, outputs: vec![Arc::clone(output)] }));
+    stream.want(Some(WantedFlows { settings, outputs: vec![FlowOutput { output: Arc::clone(output), body: None }] }));
     let flows = flows::start(Arc::clone(&stream), intensity);
     // What is recorded before that is not sent.
     until("the flows are taken up", || stream.has_taken_up()).await;

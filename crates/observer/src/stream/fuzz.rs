@@ -18,8 +18,8 @@ use crate::taken::Taken;
 pub(crate) fn fuzz_records(bytes: &[u8], mut each: impl FnMut(&[u8])) {
     let Some((form, text)) = bytes.split_first() else { return };
     let bodies = [Body::None, Body::Summary, Body::Hubble, Body::Summary];
+    let body = bodies.get(usize::from(form & 3)).copied().unwrap_or_default();
     let settings = FlowSettings {
-        body: bodies.get(usize::from(form & 3)).copied().unwrap_or_default(),
         uid: form & 4 == 0,
         labels: if form & 8 == 0 { Vec::new() } else { vec!["app.kubernetes.io/name".to_owned()] },
         ..FlowSettings::default()
@@ -50,7 +50,7 @@ pub(crate) fn fuzz_records(bytes: &[u8], mut each: impl FnMut(&[u8])) {
     for (_, segment) in history.all().segments {
         for (place, event) in segment.events.iter().enumerate() {
             if let Event::Flow(flow) = event {
-                each(writer.write((&segment, place), flow, form & 16 != 0, 5).bytes());
+                each(writer.write((&segment, place), flow, (body, form & 16 != 0), 5).bytes());
             }
         }
     }

@@ -28,4 +28,4 @@ mod writer;
 pub use counts::FlowCounts;
 pub(crate) use fuzz::fuzz_records;
 pub use settings::{Body, FlowSettings, MAX_LABELS};
-pub use work::{FlowStream, Next, Resource, SCOPE, WantedFlows};
+pub use work::{FlowOutput, FlowStream, Next, Resource, SCOPE, WantedFlows};

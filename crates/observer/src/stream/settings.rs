@@ -8,7 +8,7 @@ use crate::mask::{InvalidMask, Mask};
 pub const MAX_LABELS: usize = 8;
 
 /// The text of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Body {
     /// There is none.
     None,
@@ -33,7 +33,7 @@ pub struct FlowSettings {
     pub uid: bool,
     /// Keys of labels of pods that records have, [`MAX_LABELS`] at most.
     pub labels: Vec<String>,
-    /// The text of a record.
+    /// The text of a record, for outputs without a choice of their own.
     pub body: Body,
     /// Paths of the fields of a flow that records have; none is all of them.
     pub fields: Vec<String>,

@@ -17,7 +17,7 @@ use webb_otlp::{Attributes, Feed, Output, Stream};
 
 use super::counts::{Counters, FlowCounts, add};
 use super::limit::Limit;
-use super::settings::FlowSettings;
+use super::settings::{Body, FlowSettings};
 use super::writer::Writer;
 use crate::choice::Choice;
 use crate::export::Node;
@@ -38,7 +38,16 @@ pub struct WantedFlows {
     /// The flows.
     pub settings: FlowSettings,
     /// Outputs that take them; without one none are read.
-    pub outputs: Vec<Arc<Output>>,
+    pub outputs: Vec<FlowOutput>,
+}
+
+/// An output that takes flows.
+#[derive(Debug, Clone)]
+pub struct FlowOutput {
+    /// The output.
+    pub output: Arc<Output>,
+    /// The text of its records; without one that of the settings.
+    pub body: Option<Body>,
 }
 
 /// What the thread of a stream does next.
@@ -107,7 +116,8 @@ struct Reader {
 struct Sender {
     wanted: WantedFlows,
     writer: Writer,
-    feeds: Vec<Feed>,
+    /// Feeds of the outputs; those of records with one text lie side by side.
+    feeds: Vec<(Body, Feed)>,
     /// Place of this node in the requests.
     place: Place,
 }
@@ -271,9 +281,12 @@ impl FlowStream {
             sender.place = own;
             self.make_feeds(sender);
         }
-        let record = sender.writer.write((segment, place), flow, is_sampled, now_ns);
-        for feed in &mut sender.feeds {
-            feed.add(record);
+        for of_one_text in sender.feeds.chunk_by_mut(|(one, _), (other, _)| one == other) {
+            let Some((body, _)) = of_one_text.first() else { continue };
+            let record = sender.writer.write((segment, place), flow, (*body, is_sampled), now_ns);
+            for (_, feed) in of_one_text {
+                feed.add(record);
+            }
         }
     }
 
@@ -314,8 +327,13 @@ impl FlowStream {
     /// A feed for each output, of this agent at its place.
     fn make_feeds(&self, sender: &mut Sender) {
         let resource = (self.resource)(sender.place);
-        let feed = |output: &Arc<Output>| Feed::new(Arc::clone(output), Stream::Flows, &resource, SCOPE.0, SCOPE.1);
-        sender.feeds = sender.wanted.outputs.iter().map(feed).collect();
+        let WantedFlows { settings, outputs } = &sender.wanted;
+        let feed = |wanted: &FlowOutput| {
+            let feed = Feed::new(Arc::clone(&wanted.output), Stream::Flows, &resource, SCOPE.0, SCOPE.1);
+            (wanted.body.unwrap_or(settings.body), feed)
+        };
+        sender.feeds = outputs.iter().map(feed).collect();
+        sender.feeds.sort_by_key(|(body, _)| *body);
     }
 
     /// Parks this thread until there is an event to read or a change to take up, for `time` at
@@ -400,7 +418,7 @@ impl Reader {
 impl Sender {
     /// Offers the records that there are.
     fn flush(&mut self) {
-        for feed in &mut self.feeds {
+        for (_, feed) in &mut self.feeds {
             feed.flush();
         }
     }
@@ -408,7 +426,7 @@ impl Sender {
     /// Offers the records that have waited for long enough; returns when the next ones have.
     fn flush_due(&mut self) -> Option<Duration> {
         let mut next = None;
-        for feed in &mut self.feeds {
+        for (_, feed) in &mut self.feeds {
             match feed.due() {
                 Some(due) if due.is_zero() => feed.flush(),
                 due => next = next.into_iter().chain(due).min(),

@@ -1,9 +1,15 @@
 //! Flows of a history, and the ledger of what became of them.
 
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use prost::Message as _;
 use webb_flow::{ConnectionEvent, Flow, Verdict};
 use webb_index::Flows;
 use webb_index::filters::{FilterSpec, Filters, FlowFilter};
-use webb_otlp::{Environment, OutputConfig};
+use webb_otlp::{Encoding, Environment, OutputConfig};
 
 use super::*;
 use crate::record::Recorder;
@@ -21,7 +27,8 @@ struct Sending {
 }
 
 fn output(name: &str) -> Arc<Output> {
-    let config = OutputConfig { endpoint: Some("https://not.there".to_owned()), ..OutputConfig::named(name) };
+    let endpoint = Some("https://not.there".to_owned());
+    let config = OutputConfig { endpoint, compression: Some(Encoding::None), ..OutputConfig::named(name) };
     Arc::new(Output::new(config, &Environment::default(), "test").unwrap())
 }
 
@@ -61,10 +68,31 @@ impl Sending {
     }
 
     fn want(&self, settings: FlowSettings, outputs: &[&Arc<Output>]) {
-        let outputs = outputs.iter().map(|output| Arc::clone(output)).collect();
+        let outputs: Vec<_> = outputs.iter().map(|output| (*output, None)).collect();
+        self.want_bodies(settings, &outputs);
+    }
+
+    fn want_bodies(&self, settings: FlowSettings, outputs: &[(&Arc<Output>, Option<Body>)]) {
+        let outputs = outputs.iter().map(|(output, body)| FlowOutput { output: Arc::clone(output), body: *body });
+        let outputs = outputs.collect();
         self.stream.want(Some(WantedFlows { settings, outputs }));
         self.read();
         assert!(self.stream.has_taken_up());
+    }
+
+    /// The texts of records that wait for others, by output; they are taken out.
+    fn waiting_texts(&self) -> BTreeMap<String, Vec<String>> {
+        let state = &mut *self.stream.state();
+        let text = |record: LogRecord| match record.body.and_then(|body| body.value) {
+            Some(Value::StringValue(text)) => text,
+            other => other.map_or_else(String::new, |other| format!("{other:?}")),
+        };
+        let mut of_output = |feed: &mut Feed| {
+            let request = ExportLogsServiceRequest::decode(&feed.take().unwrap().body[..]).unwrap();
+            let logs = request.resource_logs.into_iter().flat_map(|logs| logs.scope_logs);
+            (feed.output().config().name.clone(), logs.flat_map(|logs| logs.log_records).map(text).collect())
+        };
+        state.work.as_mut().unwrap().sender.feeds.iter_mut().map(|(_, feed)| of_output(feed)).collect()
     }
 
     /// Takes turns until there is nothing to read.
@@ -135,6 +163,31 @@ fn records_linger() {
     assert_eq!((offered(&patient), offered(&hasty)), (0, 5));
     sending.finish();
     assert_eq!(offered(&patient), 5);
+}
+
+/// Each output has the text that it chooses, in the same records, or else that of the settings; a
+/// change of a choice applies to what comes behind it.
+#[test]
+fn outputs_choose_their_text() {
+    let mut sending = Sending::new(4095);
+    let outputs = ["one", "other", "third", "fourth"].map(output);
+    let [one, other, third, fourth] = outputs.each_ref();
+    let settings = FlowSettings { body: Body::Hubble, ..FlowSettings::default() };
+    let chosen = [(one, Some(Body::Summary)), (other, None), (third, Some(Body::None)), (fourth, Some(Body::Summary))];
+    sending.want_bodies(settings.clone(), &chosen);
+    sending.add(0, 2);
+    sending.read();
+    let texts = sending.waiting_texts();
+    let [summary, hubble, none, again] = ["one", "other", "third", "fourth"].map(|name| &texts[name]);
+    assert!(summary[0].starts_with("default/tie-1:30000") && summary == again, "{texts:?}");
+    assert!(hubble[0].starts_with('{') && hubble[0].contains("30000"), "{texts:?}");
+    assert_eq!(none, &["", ""]);
+    sending.want_bodies(settings, &[(one, Some(Body::None)), (other, None), (third, None)]);
+    sending.add(0, 1);
+    sending.read();
+    let texts = sending.waiting_texts();
+    assert_eq!((&texts["one"][..], texts["third"] == texts["other"]), (&[String::new()][..], true), "{texts:?}");
+    assert_eq!(sending.finish().included, 3);
 }
 
 /// What was there before flows were wanted is not sent. Without an output nothing is read; another

@@ -46,7 +46,6 @@ pub(super) struct Writer {
     wanted: Wanted,
     ends: EndCache,
     sample_every: u32,
-    body: Body,
     line: Line,
     json: Lines,
     json_line: Vec<u8>,
@@ -73,7 +72,6 @@ impl Writer {
             wanted,
             ends: EndCache::new(wanted, &settings.labels),
             sample_every: settings.sample_every,
-            body: settings.body,
             line: Line::default(),
             json: Lines::new(encoder, node.name.clone(), mask),
             json_line: Vec::new(),
@@ -86,13 +84,13 @@ impl Writer {
         })
     }
 
-    /// The record of the flow in a place of a segment. `now_ns`: Unix time. `is_sampled`: it stands
-    /// for those that are not sent.
+    /// The record of the flow in a place of a segment, with a text of this form. `now_ns`: Unix
+    /// time. `is_sampled`: it stands for those that are not sent.
     pub(super) fn write(
         &mut self,
         (segment, place): (&Segment, usize),
         flow: &Flow,
-        is_sampled: bool,
+        (body, is_sampled): (Body, bool),
         now_ns: u64,
     ) -> Encoded<'_> {
         self.ends.enter(segment);
@@ -101,7 +99,7 @@ impl Writer {
         let reason = self.reasons.get(&flow.reason).filter(|_| has_reason(flow));
         let outcome = flow.connection_event().map(|(event, _)| event);
         let l7 = extra.and_then(|extra| extra.l7.as_ref());
-        let body = match self.body {
+        let body = match body {
             Body::None => "",
             // Hubble has no such flow.
             Body::Hubble if outcome.is_some() => "",

@@ -56,7 +56,7 @@ fn records(segment: &Segment, settings: &FlowSettings) -> Vec<LogRecord> {
     let mut writer = writer(settings);
     let write = |(place, event): (usize, &Kept)| {
         let Kept::Flow(flow) = event else { panic!("{event:?}") };
-        LogRecord::decode(writer.write((segment, place), flow, false, 99).bytes()).unwrap()
+        LogRecord::decode(writer.write((segment, place), flow, (settings.body, false), 99).bytes()).unwrap()
     };
     segment.events.iter().enumerate().map(write).collect()
 }
@@ -155,7 +155,7 @@ fn a_sample_says_its_weight() {
     let segment = samples::recorded(&[samples::opening(ids)], &[], &index);
     let mut writer = writer(&FlowSettings { sample_every: 100, ..FlowSettings::default() });
     let Kept::Flow(flow) = segment.events[0] else { panic!() };
-    let record = LogRecord::decode(writer.write((&segment, 0), &flow, true, 1).bytes()).unwrap();
+    let record = LogRecord::decode(writer.write((&segment, 0), &flow, (Body::Summary, true), 1).bytes()).unwrap();
     assert_eq!(attributes(&record)["webb.sample.every"], "100");
 }
 
@@ -297,7 +297,7 @@ proptest! {
         let settings = FlowSettings { labels, ..FlowSettings::default() };
         let mut writer = writer(&settings);
         let Kept::Flow(recorded) = segment.events[0] else { panic!() };
-        let bytes = writer.write((&segment, 0), &recorded, false, 5).bytes().to_vec();
+        let bytes = writer.write((&segment, 0), &recorded, (settings.body, false), 5).bytes().to_vec();
         prop_assert!(bytes.len() <= MAX_RECORD_BYTES);
         let record = LogRecord::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(&LogRecord::decode(record.encode_to_vec().as_slice()).unwrap(), &record);
