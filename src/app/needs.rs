@@ -1,5 +1,6 @@
 //! [`needs`]: the files and ports of a configuration, which the agent's confinement leaves it.
 
+use std::env;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +22,6 @@ const RESOLVER: [&str; 6] =
 /// Configuration of a machine: resolver and authorities, both of which other programs replace.
 const HOST: [&str; 4] =
     ["/etc", "/run/systemd/resolve", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
-
-/// Variables that name authorities.
-const AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// The files that are read again while the agent runs, those that libraries read, and the ports of
 /// the listeners. `file`: the configuration's own.
@@ -106,6 +104,13 @@ pub fn needs_of_names(settings: &Settings, file: Option<&Path>) -> Needs {
     needs
 }
 
+/// What variables name as the place of authorities: a file, and a list of directories.
+fn authorities() -> Vec<PathBuf> {
+    let file = env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let directories = env::var_os("SSL_CERT_DIR").unwrap_or_default();
+    file.into_iter().chain(env::split_paths(&directories)).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
 /// The directories of the observer's sockets.
 fn sockets(settings: &Settings) -> Vec<PathBuf> {
     let listen = settings.observer.listen.iter().filter(|_| settings.observer.enabled);
@@ -152,6 +157,7 @@ impl Needs {
     /// a file, or with one that is not valid, there are none yet.
     fn add_outputs(&mut self, path: &Path) {
         self.of_machine.extend(LIBRARIES.iter().chain(&RESOLVER).chain(&HOST).map(PathBuf::from));
+        self.of_machine.extend(authorities());
         let environment = Environment::of_process();
         let Ok(found) = read_file(path).and_then(|file| read_outputs(file, &environment)) else { return };
         for output in found.outputs {
@@ -167,7 +173,7 @@ impl Needs {
         self.of_machine.extend(LIBRARIES.iter().map(PathBuf::from));
         let machine = if *access == Access::InCluster { &RESOLVER[..] } else { &HOST[..] };
         self.of_machine.extend(machine.iter().map(PathBuf::from));
-        self.fixed.extend(AUTHORITIES.iter().filter_map(std::env::var_os).map(PathBuf::from));
+        self.of_machine.extend(authorities());
         let NamedFiles { paths, runs_plugin } = access.named_files();
         self.followed.extend(paths);
         self.programs |= runs_plugin;

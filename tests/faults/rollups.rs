@@ -28,8 +28,8 @@ async fn settled(pipeline: &InMemoryPipeline, state: &Arc<RollupState>, records:
     (state.lane().skipped(), state.counts().panicked)
 }
 
-/// A panic costs the rows the flow that caused it, with its packets; those before and behind it are there, and the
-/// metrics have all. At the end the rows are handed over.
+/// A panic costs the rows the flow that caused it, with its packets; those before and behind it are
+/// there, and the metrics have all. At the end the rows are handed over.
 #[actix::test]
 async fn a_panic_costs_one_flow() {
     let _turn = crate::turn();

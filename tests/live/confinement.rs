@@ -115,3 +115,23 @@ fn confinement_can_be_switched_off() {
     }
     assert!(agent.log().contains("Landlock is not in force: privileges.landlock is false"), "{}", agent.log());
 }
+
+/// A path of an output that is not there is named at the start, and nothing that a machine need not
+/// have: under Landlock it is refused even once it is there.
+#[test]
+fn what_is_missing_at_the_start_is_named() {
+    let Some(lab) = Lab::up() else { return };
+    let [headers, spool] = ["headers", "spool"].map(|name| lab.dir.path().join(name).display().to_string());
+    let outputs = lab.file(
+        "outputs.yaml",
+        &format!(
+            "otlp:\n- name: lab\n  endpoint: http://127.0.0.1:9\n  headers_directory: {headers}\n  \
+             spool: {{directory: {spool}}}\n"
+        ),
+    );
+    let agent = Agent::start_with(&lab, &format!("outputs_config: {}\n", outputs.display()));
+    let log = agent.log();
+    let named: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once("could not be opened: ")).map(|(_, named)| named).collect();
+    assert_eq!(named, [format!("{headers} (No such file or directory (os error 2))")], "{log}");
+}

@@ -87,7 +87,7 @@ impl Sending {
             Some(Value::StringValue(text)) => text,
             other => other.map_or_else(String::new, |other| format!("{other:?}")),
         };
-        let mut of_output = |feed: &mut Feed| {
+        let of_output = |feed: &mut Feed| {
             let request = ExportLogsServiceRequest::decode(&feed.take().unwrap().body[..]).unwrap();
             let logs = request.resource_logs.into_iter().flat_map(|logs| logs.scope_logs);
             (feed.output().config().name.clone(), logs.flat_map(|logs| logs.log_records).map(text).collect())
