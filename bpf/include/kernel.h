@@ -39,6 +39,11 @@ struct net_device {
 	const struct rtnl_link_ops *rtnl_link_ops;
 };
 
+/* What a tracepoint records: its fields say which arguments it has. */
+struct trace_event_raw_tcp_retransmit_skb {
+	int err;
+};
+
 struct in6_addr {
 	union {
 		__be32 u6_addr32[4];

@@ -2,7 +2,7 @@
 /*
  * Segments of TCP that a pod's socket sends again, or one of the node. The kernel says so, in whatever network namespace
  * the socket is, and only then does this cost anything. The count is that of TcpRetransSegs: of segments, a SYN-ACK's
- * among them.
+ * among them. An attempt that the kernel gives up, without a route or with the first copy still in a queue, is none.
  *
  * A pod's namespace has an interface whose other end is in the agent's (pair.h). Others may have sockets with any address,
  * a pod's too, so theirs do not count.
@@ -154,7 +154,12 @@ static __always_inline int retransmitted(const struct sock_common *sk, __u32 typ
 	return 0;
 }
 
-/* Later kernels have more arguments behind these two. */
+/* Later kernels see attempts that fail here too, with an error as the third argument. */
+static __always_inline int has_failed(__u64 *arguments)
+{
+	return bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && (int)arguments[2];
+}
+
 SEC("tp_btf/tcp_retransmit_skb")
 int webb_retransmit(__u64 *arguments)
 {
@@ -164,6 +169,8 @@ int webb_retransmit(__u64 *arguments)
 	__u8 state = sk->__sk_common.skc_state;
 	__u16 segments = 0;
 
+	if (has_failed(arguments))
+		return 0;
 	bpf_probe_read_kernel(&segments, sizeof(segments), &cb->tcp_gso_segs);
 	return retransmitted(&sk->__sk_common,
 			     state == STATE_SYN_SENT     ? RETRANSMIT_SYN :

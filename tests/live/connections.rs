@@ -216,6 +216,34 @@ fn send_again(lab: &Lab, listener: &TcpListener, segments: u64) {
     }
 }
 
+/// An attempt to send again that the kernel gives up, here without a route, is no retransmission:
+/// the pod's kernel does not count it either.
+#[test]
+fn attempts_that_fail_are_no_retransmissions() {
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = agent(&lab);
+    let listener = lab.listener("xwing", "[::]:5000");
+    let (mut opened, mut accepted) = connections(&lab, &listener, 1).remove(0);
+    in_pod(&lab, "xwing", &["tcp dport 5000 drop"]);
+    opened.write_all(b"lost").unwrap();
+    lab.run("tiefighter", "ip route add unreachable 10.244.1.31/32");
+    // Each attempt doubles the time to the next, whether it fails or not.
+    let began = Instant::now();
+    while !lab.run("tiefighter", "ss -Htin dport = :5000").contains("backoff:4") {
+        assert!(began.elapsed() < Duration::from_secs(30), "{}", lab.run("tiefighter", "ss -Htin dport = :5000"));
+        thread::sleep(Duration::from_millis(20));
+    }
+    lab.run("tiefighter", "ip route del unreachable 10.244.1.31/32");
+    lab.run("xwing", "nft delete table inet own");
+    accepted.read_exact(&mut [0; 4]).unwrap();
+    agent.settles(|scrape| {
+        let own = sent_again(&lab, "tiefighter");
+        let labels = [("source", TIEFIGHTER), ("reporter", "client")];
+        let counted = scrape.sum("webb_tcp_retransmitted_segments_total", &labels);
+        if counted == own && own > 0 { Ok(()) } else { Err(format!("{counted} were counted, and {own} sent again")) }
+    });
+}
+
 /// The gauge is what `ss` shows: of connections that are older than the metric, through churn, a
 /// restart of the metric and of the sweeper, and when they end.
 #[test]
