@@ -1,6 +1,7 @@
 //! [`needs`]: the files and ports of a configuration, which the agent's confinement leaves it.
 
 use std::env;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -105,9 +106,9 @@ pub fn needs_of_names(settings: &Settings, file: Option<&Path>) -> Needs {
 }
 
 /// What variables name as the place of authorities: a file, and a list of directories.
-fn authorities() -> Vec<PathBuf> {
-    let file = env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let directories = env::var_os("SSL_CERT_DIR").unwrap_or_default();
+fn authorities(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let file = variable("SSL_CERT_FILE").map(PathBuf::from);
+    let directories = variable("SSL_CERT_DIR").unwrap_or_default();
     file.into_iter().chain(env::split_paths(&directories)).filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
@@ -157,7 +158,7 @@ impl Needs {
     /// a file, or with one that is not valid, there are none yet.
     fn add_outputs(&mut self, path: &Path) {
         self.of_machine.extend(LIBRARIES.iter().chain(&RESOLVER).chain(&HOST).map(PathBuf::from));
-        self.of_machine.extend(authorities());
+        self.of_machine.extend(authorities(|name| env::var_os(name)));
         let environment = Environment::of_process();
         let Ok(found) = read_file(path).and_then(|file| read_outputs(file, &environment)) else { return };
         for output in found.outputs {
@@ -173,7 +174,7 @@ impl Needs {
         self.of_machine.extend(LIBRARIES.iter().map(PathBuf::from));
         let machine = if *access == Access::InCluster { &RESOLVER[..] } else { &HOST[..] };
         self.of_machine.extend(machine.iter().map(PathBuf::from));
-        self.of_machine.extend(authorities());
+        self.of_machine.extend(authorities(|name| env::var_os(name)));
         let NamedFiles { paths, runs_plugin } = access.named_files();
         self.followed.extend(paths);
         self.programs |= runs_plugin;
@@ -185,6 +186,17 @@ mod tests {
     use webb_settings::ClusterSource;
 
     use super::*;
+
+    /// Each directory of the list is one, and an empty variable names nothing.
+    #[test]
+    fn authorities_are_a_file_and_a_list() {
+        let named = |file: &'static str, directories: &'static str| {
+            let found = authorities(|name| Some(if name == "SSL_CERT_FILE" { file } else { directories }.into()));
+            found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(named("/a.pem", "/b:/c"), ["/a.pem", "/b", "/c"]);
+        assert!(named("", "").is_empty() && authorities(|_| None).is_empty());
+    }
 
     /// Every file of the configuration is followed, and nothing else is read unless an API server
     /// is asked; then what its kubeconfig names comes along.
