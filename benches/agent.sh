@@ -11,6 +11,7 @@
 #   memory   resident memory at rest, and of that agent while two servers scrape it as often as in an hour, each every
 #            five seconds; MINUTES=15 spreads that over so many minutes
 #   flood    a SYN flood, a scanner, idle connections and datagrams at once under a table of 1,024
+#   rows     CPU of a flow by stage, and which share of it its rollup row takes
 #   strangers  memory while ten million addresses are seen once (STRANGERS, RATE a second); 6 minutes
 #   jobs     memory while 90,000 short pods come and go in 15 minutes (JOB_SECONDS, RATE a second)
 #   siege    all attacks in turn beside churn, under 128 MiB and a quarter of a core, for 20 minutes (SIEGE_SECONDS);

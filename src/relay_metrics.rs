@@ -54,6 +54,9 @@ cilium_families! {
     PROFILES_SENT: counter "webb_names_profiles_sent_total" []
         "Profiles in these messages"
         from "the directory";
+    LEFT_OUT: counter "webb_names_node_parts_left_out_total" []
+        "Nodes, and addresses and networks of nodes, beyond what is sent of them, at each change"
+        from "the directory";
     BYTES: counter "webb_names_bytes_sent_total" []
         "Bytes of these messages, before TLS"
         from "the directory";
@@ -104,6 +107,7 @@ pub fn source(
             (&ENTRIES, &sent.entries),
             (&PROFILES_SENT, &sent.profiles),
             (&BYTES, &sent.bytes),
+            (&LEFT_OUT, &sent.left_out),
         ] {
             rows.add(family, &[], counter.load(Relaxed));
         }

@@ -1,5 +1,6 @@
 //! The agent as a process: started, scraped, and measured from outside.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -102,6 +103,34 @@ impl Agent {
         let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
         let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
         Duration::from_millis(10 * ticks)
+    }
+
+    /// CPU time of each of its threads so far, by name and number.
+    pub(crate) fn thread_times(&self) -> BTreeMap<String, Duration> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let time = |path: PathBuf| {
+            let name = fs::read_to_string(path.join("comm")).ok()?;
+            let spent = fs::read_to_string(path.join("schedstat")).ok()?;
+            let spent = spent.split(' ').next()?.parse().ok()?;
+            Some((format!("{} {}", name.trim(), path.file_name()?.display()), Duration::from_nanos(spent)))
+        };
+        threads.filter_map(|entry| time(entry.ok()?.path())).collect()
+    }
+
+    /// Time of its eBPF programs so far, while the kernel measures it.
+    pub(crate) fn program_time(&self) -> Duration {
+        let open = fs::read_dir(format!("/proc/{}/fdinfo", self.process.id())).unwrap();
+        let mut programs: BTreeMap<u64, u64> = BTreeMap::new();
+        for text in open.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok()) {
+            let field = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name));
+                line.and_then(|value| value.trim().parse::<u64>().ok())
+            };
+            if let (Some(id), Some(time)) = (field("prog_id:"), field("run_time_ns:")) {
+                programs.insert(id, time);
+            }
+        }
+        Duration::from_nanos(programs.values().sum())
     }
 
     /// A client of its metrics.

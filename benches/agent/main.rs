@@ -29,6 +29,7 @@ mod growth;
 mod lab;
 mod memory;
 mod packets;
+mod rows;
 mod scrape;
 mod series;
 mod siege;
@@ -38,12 +39,13 @@ use lab::Lab;
 /// A part by its name.
 type Part = (&'static str, fn(&Lab));
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("api", api_start::run),
     ("churn", churn::run),
     ("scrape", scrape::run),
     ("memory", memory::run),
     ("flood", flood::run),
+    ("rows", rows::run),
 ];
 
 /// Parts that take many minutes: only where they are named.

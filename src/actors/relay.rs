@@ -142,7 +142,7 @@ impl RelayClient {
             let end = match Client::connect(&self.server).await {
                 Ok(client) => {
                     let taken = |held: &Held, changes: Changes| {
-                        cache.expect_relayed_nodes(held.sends_nodes());
+                        cache.set_relay_sends_nodes(held.sends_nodes());
                         cache.take_relayed_nodes(changes.nodes);
                         if changes.networks {
                             cache.set_relayed_blocks(held.blocks());

@@ -19,23 +19,23 @@ impl Cache {
         lock(&self.store.missing_nodes).is_some()
     }
 
-    /// Collects the name of a node, unless it is cached.
+    /// Collects the name of a node, unless it is cached with its metadata.
     pub fn note_node(&self, name: &str) {
         let mut missing = lock(&self.store.missing_nodes);
         if let Some(missing) = &mut *missing
             && missing.len() < MAX_NAMES
             && !name.is_empty()
             && !missing.contains(name)
-            && !self.store.nodes.contains_key(&key(name))
+            && !self.is_node_complete(name)
         {
             missing.insert(name.to_owned());
         }
     }
 
-    /// Takes the collected names of nodes that are still not cached.
+    /// Takes the collected names of nodes that are still not cached with their metadata.
     pub(super) fn take_missing_nodes(&self) -> Vec<String> {
         let names = lock(&self.store.missing_nodes).as_mut().map(std::mem::take).unwrap_or_default();
-        names.into_iter().filter(|name| !self.store.nodes.contains_key(&key(name))).collect()
+        names.into_iter().filter(|name| !self.is_node_complete(name)).collect()
     }
 }
 

@@ -179,6 +179,11 @@ impl Node {
         (label(ZONE), label(REGION))
     }
 
+    /// A node of which neither labels nor time of creation are known. No object has such a time.
+    pub(super) fn without_metadata() -> Self {
+        Self { created: i64::MIN, ..Self::default() }
+    }
+
     /// The node without those of its tunnels' addresses that it has as others too.
     pub(super) fn with_distinct_tunnels(self) -> Self {
         let Self { network, mut tunnels, .. } = self;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use webb_flow::clock::Clock;
 use webb_index::CidrSpec;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
@@ -76,6 +77,8 @@ pub(super) struct Store {
     pub(super) relayed_blocks: Mutex<Vec<IpNet>>,
     /// Addresses and networks of nodes that the relay has sent.
     pub(super) relayed_nodes: Mutex<RelayedNodes>,
+    /// Notified when `sends_nodes` of them is set.
+    pub(super) relay_greeted: Notify,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,
     pub(super) interfaces: Mutex<Vec<PodInterface>>,
     /// The places of networks outside the cluster, and the bytes that a tunnel adds to a packet.
@@ -87,8 +90,8 @@ pub(super) struct Store {
 /// Nodes as a relay has sent them.
 #[derive(Debug, Default)]
 pub(super) struct RelayedNodes {
-    /// The relay sends no nodes: it is of an earlier version.
-    pub(super) are_refused: bool,
+    /// Whether the relay sends nodes; none before its greeting.
+    pub(super) sends_nodes: Option<bool>,
     /// Addresses and networks by name.
     pub(super) networks: HashMap<String, Arc<NodeNetwork>>,
 }

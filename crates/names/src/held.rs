@@ -112,8 +112,8 @@ pub struct Held {
     sends_nodes: bool,
     /// Names of the nodes that were sent.
     node_names: BTreeSet<Box<str>>,
-    /// Those of an earlier stream that this one has not named yet.
-    unnamed_nodes: BTreeSet<Box<str>>,
+    /// Those of an earlier stream that this one has not sent yet.
+    unconfirmed_nodes: BTreeSet<Box<str>>,
     /// What was not sent to the relay yet: addresses to ask for, and to release.
     outgoing: BTreeMap<IpAddr, bool>,
     /// There is a stream; the next one begins with all that is held by then.
@@ -144,7 +144,7 @@ impl Held {
             knows_blocks: false,
             sends_nodes: true,
             node_names: BTreeSet::new(),
-            unnamed_nodes: BTreeSet::new(),
+            unconfirmed_nodes: BTreeSet::new(),
             outgoing: BTreeMap::new(),
             has_stream: false,
             counts: HeldCounts::default(),
@@ -273,20 +273,20 @@ impl Held {
 
     fn take_nodes(&mut self, nodes: wire::Nodes, changes: &mut NodeChanges) -> Result<(), ProtocolError> {
         if nodes.begins {
-            self.unnamed_nodes = self.node_names.clone();
+            self.unconfirmed_nodes = self.node_names.clone();
         }
         for node in nodes.changed {
             let (name, network) = node.read()?;
-            self.unnamed_nodes.remove(name.as_str());
+            self.unconfirmed_nodes.remove(name.as_str());
             self.node_names.insert(name.as_str().into());
-            if self.node_names.len() > MAX_NODES {
+            if self.node_names.len() - self.unconfirmed_nodes.len() > MAX_NODES {
                 return Err(ProtocolError::TooMany("nodes"));
             }
             changes.changed.push((name, network));
         }
         changes.removed = nodes.removed;
         if !nodes.more {
-            changes.removed.extend(std::mem::take(&mut self.unnamed_nodes).into_iter().map(String::from));
+            changes.removed.extend(std::mem::take(&mut self.unconfirmed_nodes).into_iter().map(String::from));
         }
         for name in &changes.removed {
             self.node_names.remove(name.as_str());

@@ -18,6 +18,12 @@ const MAX_OF_NODE: usize = 32;
 /// Bytes of a name at most, as Kubernetes has it.
 const MAX_NAME_BYTES: usize = 253;
 
+/// How many addresses and networks of a node its message leaves out.
+pub(crate) fn left_out(network: &NodeNetwork) -> usize {
+    let surplus = |count: usize| count.saturating_sub(MAX_OF_NODE);
+    surplus(network.internal.len()) + surplus(network.external.len()) + surplus(network.pod_networks.len())
+}
+
 impl Node {
     /// The message of a node.
     pub(crate) fn of(name: &str, network: &NodeNetwork) -> Self {
@@ -124,5 +130,6 @@ mod tests {
         };
         let (_, read) = Node::of("a", &all).read().unwrap();
         assert_eq!((read.internal.len(), read.pod_networks.len()), (MAX_OF_NODE, MAX_OF_NODE));
+        assert_eq!(left_out(&all), 2 * (100 - MAX_OF_NODE));
     }
 }

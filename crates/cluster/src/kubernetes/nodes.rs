@@ -11,13 +11,13 @@
 //! Every `nodes_interval` of the timings a list of metadata alone brings labels and annotations,
 //! and says which Nodes are gone or made anew. The own Node is read every `own_node_interval`.
 //!
-//! Where a relay sends addresses and networks of nodes, only the own Node is read whole: a list of
-//! whole Nodes is ten times one of metadata, and all agents of a large cluster would ask for one.
+//! Where a relay sends addresses and networks of nodes, only the own Node is read whole. A list of
+//! whole Nodes is fifty times one of metadata, both compressed, and all agents of a large cluster
+//! would ask for one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -32,7 +32,7 @@ use super::watch::{Watch, encoded};
 use super::{Resource, lines};
 use crate::cutter::MAX_OBJECT_BYTES;
 use crate::missing_nodes::key;
-use crate::{Cache, Change, Kind, Node, Object, ObjectKey, Reference};
+use crate::{Cache, Change, Kind, Object, ObjectKey, Reference};
 
 /// Nodes of a cluster whose Nodes are watched, at most.
 const MAX_WATCHED: usize = 100;
@@ -115,8 +115,13 @@ impl Nodes<'_> {
         let (cache, timings) = (self.watch.objects, self.watch.link.timings);
         cache.collect_missing_nodes(true);
         let _collecting = Collecting(cache);
+        // Without a relay's greeting the agent is not ready, and may need no whole list.
+        cache.relay_has_greeted().await;
         let now = Instant::now();
         let relayed = cache.has_relayed_nodes();
+        if relayed {
+            cache.upsert_relayed_nodes();
+        }
         let mut course = Course {
             place: ResumePoint::default(),
             next_round: now,
@@ -149,16 +154,15 @@ impl Nodes<'_> {
         let (cache, timings) = (self.watch.objects, self.watch.link.timings);
         let now = Instant::now();
         let relayed = cache.has_relayed_nodes();
-        if course.relayed && !relayed {
-            // This relay is of an earlier version: what the one before had sent may be too little.
-            (course.whole, course.next_round) = (true, now);
+        if course.relayed != relayed {
+            // A relay of an earlier version sends no nodes. Until the next round those of the relay
+            // before are as good as those of a list.
+            (course.relayed, course.whole) = (relayed, !relayed);
+            if relayed {
+                cache.upsert_relayed_nodes();
+            }
         }
-        course.relayed = relayed;
-        let mut missing = cache.take_missing_nodes();
-        if relayed {
-            missing.append(&mut cache.uncached_relayed_nodes());
-        }
-        course.wanted.extend(missing.into_iter().filter(|name| !course.absent.contains(name)));
+        course.wanted.extend(cache.take_missing_nodes().into_iter().filter(|name| !course.absent.contains(name)));
         let is_due = now >= course.next_round;
         if is_due {
             course.wanted.append(&mut course.young);
@@ -170,7 +174,7 @@ impl Nodes<'_> {
                 let labels = Labels { cache, read: RefCell::default(), keep: course.wanted.clone() };
                 self.of_metadata(&self.watch.resource.metadata(), &labels).list(&mut course.place).await?;
                 if relayed {
-                    course.wanted.retain(|name| !cache.store.nodes.contains_key(&key(name)));
+                    course.wanted.retain(|name| !cache.is_node_complete(name));
                 }
                 course.wanted.extend(labels.read.into_inner());
             }
@@ -274,30 +278,19 @@ impl Mirror for Labels<'_> {
 
     fn apply(&self, object: Object) -> Change {
         let Object::Node(key, node) = object else { return Change::Equal };
-        let known = self.cache.store.nodes.get(&key).map(|known| known.value().clone());
-        let known = match known.filter(|known| known.created == node.created) {
-            Some(known) => known,
-            None if self.cache.has_relayed_nodes() && key.name != self.cache.store.settings.node => {
-                Node { created: node.created, ..Node::default() }
-            }
-            None => {
-                self.read.borrow_mut().insert(key.name);
-                return Change::Equal;
-            }
-        };
-        // Equal ones stay those that policies share.
-        let labels = if known.labels == node.labels { Arc::clone(&known.labels) } else { node.labels };
-        let node = Node { labels, tunnels: node.tunnels, ..known }.with_distinct_tunnels();
-        let node = self.cache.with_relayed_network(&key.name, node);
-        Mirror::apply(self.cache, Object::Node(key, Box::new(node)))
+        let name = key.name.clone();
+        self.cache.upsert_node_metadata(key, *node).unwrap_or_else(|| {
+            self.read.borrow_mut().insert(name);
+            Change::Equal
+        })
     }
 
     fn remove(&self, reference: &Reference) -> bool {
         self.cache.remove(reference)
     }
 
-    fn keep_only(&self, kind: Kind, listed: &HashSet<ObjectKey>) {
+    fn keep_only(&self, _: Kind, listed: &HashSet<ObjectKey>) {
         let young = self.keep.iter().map(|name| key(name));
-        self.cache.keep_only(kind, &listed.iter().cloned().chain(young).collect());
+        self.cache.keep_nodes(&listed.iter().cloned().chain(young).collect());
     }
 }

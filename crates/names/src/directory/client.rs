@@ -44,9 +44,8 @@ pub(super) struct Client {
     dirty_blocks: BTreeSet<IpAddr>,
     /// The blocks were sent once, or are being sent.
     knows_blocks: bool,
-    dirty_nodes: BTreeSet<Arc<str>>,
-    /// The nodes were sent once, or are being sent.
-    knows_nodes: bool,
+    /// The last change of nodes that was sent; none before the first.
+    nodes_sent: Option<u64>,
     profiles: HashSet<u64, RandomState>,
     /// Notified when there may be something to send.
     pub(super) wake: Arc<Notify>,
@@ -74,14 +73,6 @@ impl Client {
         self.knows_blocks
     }
 
-    /// Marks changed nodes. False if it was not told of any yet.
-    pub(super) fn mark_nodes(&mut self, names: &BTreeSet<Arc<str>>) -> bool {
-        if self.knows_nodes {
-            self.dirty_nodes.extend(names.iter().cloned());
-        }
-        self.knows_nodes
-    }
-
     /// Gives an address up.
     pub(super) fn release(&mut self, address: IpAddr) -> bool {
         self.dirty.remove(&address);
@@ -91,8 +82,9 @@ impl Client {
     /// Changes that were not sent, as far as they fit into one answer.
     pub(super) fn next(&mut self, pods: &Pods, nodes: Option<&NodeTable>, bounds: Bounds) -> Option<wire::Answer> {
         let nodes = nodes.and_then(|nodes| self.nodes(nodes, bounds.blocks));
+        let has_more_nodes = nodes.as_ref().is_some_and(|nodes| nodes.more);
         // A client that knows the networks is ready: the nodes come first.
-        let networks = if self.dirty_nodes.is_empty() { self.networks(pods, bounds.blocks) } else { None };
+        let networks = if has_more_nodes { None } else { self.networks(pods, bounds.blocks) };
         if self.dirty.is_empty() && networks.is_none() && nodes.is_none() {
             return None;
         }
@@ -131,33 +123,30 @@ impl Client {
             answer.entries.push(entry);
             self.dirty.pop_first();
         }
-        if !self.dirty.is_empty() || !self.dirty_nodes.is_empty() {
+        if !self.dirty.is_empty() || has_more_nodes {
             self.wake.notify_one();
         }
         Some(answer)
     }
 
     fn nodes(&mut self, nodes: &NodeTable, at_most: usize) -> Option<wire::Nodes> {
-        let begins = !std::mem::replace(&mut self.knows_nodes, true);
-        if begins {
-            self.dirty_nodes.extend(nodes.names());
-        } else if self.dirty_nodes.is_empty() {
+        if self.nodes_sent == Some(nodes.last()) {
             return None;
         }
-        let (mut changed, mut removed, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while bytes < ENOUGH_BYTES
-            && changed.len() + removed.len() < at_most
-            && let Some(name) = self.dirty_nodes.pop_first()
-        {
-            if let Some(node) = nodes.message(&name) {
-                bytes += node.encoded_len();
-                changed.push(node);
-            } else {
-                bytes += name.len();
-                removed.push(name.to_string());
-            }
+        let (begins, mut changes) = nodes.since(self.nodes_sent);
+        let mut message = wire::Nodes { begins, ..wire::Nodes::default() };
+        let (mut bytes, mut count) = (0, 0);
+        while bytes < ENOUGH_BYTES && count < at_most {
+            let Some((number, change)) = changes.next() else {
+                self.nodes_sent = Some(nodes.last());
+                return Some(message);
+            };
+            bytes += change.add_to(&mut message);
+            count += 1;
+            self.nodes_sent = Some(number);
         }
-        Some(wire::Nodes { begins, changed, removed, more: !self.dirty_nodes.is_empty() })
+        message.more = self.nodes_sent != Some(nodes.last());
+        Some(message)
     }
 
     fn networks(&mut self, pods: &Pods, at_most: usize) -> Option<wire::Networks> {

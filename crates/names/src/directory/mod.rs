@@ -57,6 +57,7 @@ pub struct Sent {
     pub invalidations: AtomicU64,
     pub answers: AtomicU64,
     pub bytes: AtomicU64,
+    pub left_out: AtomicU64,
 }
 
 /// The pods, the nodes, and the clients.
@@ -145,13 +146,16 @@ impl Directory {
     /// Replaces the nodes.
     pub fn set_nodes(&self, nodes: Vec<(String, Arc<NodeNetwork>)>) {
         let mut state = self.state();
-        let changed = state.nodes.get_or_insert_default().replace(nodes);
+        let is_new = state.nodes.is_none();
+        let (has_changed, left_out) = state.nodes.get_or_insert_default().replace(nodes);
+        self.sent.left_out.fetch_add(left_out as u64, Relaxed);
+        if !has_changed && !is_new {
+            return;
+        }
         let State { clients, in_turn, .. } = &mut *state;
         let of = clients.len();
         for (number, client) in clients {
-            if client.mark_nodes(&changed) {
-                notify((*number, client), of, in_turn);
-            }
+            notify((*number, client), of, in_turn);
         }
         if !in_turn.is_empty() {
             self.turn.notify_one();

@@ -163,6 +163,7 @@ fn relay_of(cluster: Cluster) -> Arc<Directory> {
 fn take_nodes(relay: &Arc<Directory>, cache: &Cache) -> Answered {
     let (lease, mut answered) = (relay.connect(), Answered::new(node_name(0)));
     answered.begin(true);
+    cache.set_relay_sends_nodes(true);
     while let Some(answer) = lease.next() {
         let (changes, outcome) = answered.take(answer);
         outcome.unwrap();

@@ -45,6 +45,27 @@ fn nodes_come_before_networks() {
     assert!(sent < 55 * NODES as u64, "{sent} bytes");
 }
 
+/// A client that was sent all is told of what has changed alone, and nothing of what has not; and
+/// nodes that are exactly as many as an answer takes are complete.
+#[test]
+fn changes_of_nodes_are_sent() {
+    let directory = Arc::new(Directory::bounded(2, 3));
+    let all = |count: usize| (0..count).map(|at| (at.to_string(), network(at))).collect::<Vec<_>>();
+    directory.set_nodes(all(3));
+    let lease = directory.connect();
+    let answer = lease.next().unwrap();
+    let nodes = answer.nodes.unwrap();
+    assert!(nodes.begins && !nodes.more && answer.networks.is_some(), "{nodes:?}");
+    assert_eq!(nodes.changed.len(), 3);
+    assert_eq!(lease.next(), None);
+    directory.set_nodes(all(3));
+    assert_eq!(lease.next(), None);
+    directory.set_nodes(all(2));
+    let nodes = lease.next().unwrap().nodes.unwrap();
+    assert_eq!((nodes.begins, nodes.more, nodes.changed.len(), nodes.removed), (false, false, 0, vec!["2".to_owned()]));
+    assert_eq!(lease.next(), None);
+}
+
 /// A relay says whether it sends nodes.
 #[tokio::test]
 async fn relays_may_send_no_nodes() {
