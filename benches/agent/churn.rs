@@ -43,7 +43,7 @@ pub(crate) fn run(lab: &Lab) {
 }
 
 /// The datagram of one of so many connections that differ.
-pub(crate) fn connection(number: u32) -> Packet {
+fn connection(number: u32) -> Packet {
     let (pod, remote) = (number % LOCAL, LOCAL + number / LOCAL % (PODS - LOCAL));
     let port = 1024 + (number / (LOCAL * (PODS - LOCAL)) + number) % 60_000;
     Packet { kind: Kind::Udp, from: (address(pod), port as u16), to: (address(remote), 53) }

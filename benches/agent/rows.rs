@@ -8,23 +8,27 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::agent::{Agent, sum};
-use super::churn::connection;
-use super::lab::{Lab, inside};
-use super::packets::Sender;
+use super::lab::{LOCAL, Lab, address, inside};
+use super::packets::{Kind, Packet, Sender};
 use super::row;
 
 const PODS: u32 = 2000;
 
-/// New connections a second, and for so many seconds.
-const RATE: u32 = 20_000;
-const SECONDS: u32 = 15;
+/// Pods that each of the node's calls.
+const CALLED: u32 = 20;
+
+/// New connections a second.
+const RATES: [u32; 2] = [2000, 20_000];
+
+/// Two windows at each rate.
+const SECONDS: u32 = 30;
 
 /// Whether the kernel measures eBPF programs.
 const MEASURED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// The threads of a flow's path by the beginnings of their names; all others serve and watch.
-const STAGES: [(&str, &[&str]); 4] =
-    [("reading", &["reader"]), ("decoding", &["decoder"]), ("counting", &["metric/"]), ("rows", &["rollups"])];
+const STAGES: [(&str, &str); 4] =
+    [("reading", "reader"), ("counting", "aggregator/"), ("rows", "rollups"), ("sending", "output/")];
 
 pub(crate) fn run(lab: &Lab) {
     let before = fs::read_to_string(MEASURED).unwrap();
@@ -32,13 +36,13 @@ pub(crate) fn run(lab: &Lab) {
     let (sender, port) = (Sender::new(&lab.pods()), receiver(lab));
     let outputs = lab.file("outputs.yaml");
     let text = format!(
-        "rollups: {{window: 5s, spread: 0%}}\notlp:\n- {{name: main, endpoint: 'http://127.0.0.1:{port}', protocol: \
+        "rollups: {{window: 15s, spread: 0%}}\notlp:\n- {{name: main, endpoint: 'http://127.0.0.1:{port}', protocol: \
          http/protobuf, streams: [rollups]}}\n"
     );
     fs::write(&outputs, text).unwrap();
     let config = lab.file("webb.yaml");
     fs::write(&config, format!("outputs_config: {}\n", outputs.display())).unwrap();
-    for rate in [RATE / 10, RATE] {
+    for rate in RATES {
         let words = ["--config", config.to_str().unwrap(), "--cluster-manifest"];
         let manifest = lab.manifest(PODS);
         let agent = Agent::start_with(lab, &[&words[..], &[manifest.to_str().unwrap()]].concat(), &[]);
@@ -49,9 +53,8 @@ pub(crate) fn run(lab: &Lab) {
         let mut times: BTreeMap<&str, Duration> = BTreeMap::new();
         for (name, time) in agent.thread_times() {
             let used = time.saturating_sub(threads.get(&name).copied().unwrap_or_default());
-            let stage = STAGES.iter().find(|(_, names)| names.iter().any(|begin| name.starts_with(begin)));
+            let stage = STAGES.iter().find(|(_, begin)| name.starts_with(begin));
             *times.entry(stage.map_or("all else", |(stage, _)| *stage)).or_default() += used;
-            println!("  {name}: {used:?}");
         }
         let all: Duration = times.values().sum::<Duration>() + kernel;
         let each = |time: Duration| format!("{:.0} ns", time.as_nanos() as f64 / sent.packets as f64);
@@ -69,6 +72,14 @@ pub(crate) fn run(lab: &Lab) {
         );
     }
     fs::write(MEASURED, before).unwrap();
+}
+
+/// The datagram of one of so many connections that differ.
+fn connection(number: u32) -> Packet {
+    let (pod, round) = (number % LOCAL, number / LOCAL);
+    let remote = LOCAL + (pod * 17 + round % CALLED * 97) % (PODS - LOCAL);
+    let port = 1024 + round / CALLED % 60_000;
+    Packet { kind: Kind::Udp, from: (address(pod), port as u16), to: (address(remote), 53) }
 }
 
 /// A receiver on the node that takes every request; returns its port. Its threads end with the

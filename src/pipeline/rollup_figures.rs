@@ -55,9 +55,9 @@ impl Figures {
         RollupCounts { rows, flows, passed_over, folded, panicked, ignored, windows, held, corrected }
     }
 
-    /// Adds what was lost to a panic, which is one flow.
+    /// Adds what was lost to a panic: one flow at most.
     pub(super) fn add_panicked(&self, lost: Lost) {
-        self.panicked.fetch_add(1, Relaxed);
+        self.panicked.fetch_add(lost.flows, Relaxed);
         self.panicked_packets.fetch_add(lost.packets, Relaxed);
         self.panicked_bytes.fetch_add(lost.bytes, Relaxed);
     }

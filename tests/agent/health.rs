@@ -38,13 +38,13 @@ fn nodes(names: &[String]) -> Arc<Cache> {
     Arc::new(cache)
 }
 
-/// The address of the peer with this number.
 /// A node with this address.
 fn node(address: IpAddr) -> Node {
     let network = NodeNetwork { internal: vec![address], ..NodeNetwork::default() };
     Node { network: Arc::new(network), ..Node::default() }
 }
 
+/// The address of the peer with this number.
 fn address(number: usize) -> IpAddr {
     Ipv4Addr::new(127, 8, 0, u8::try_from(number + 1).unwrap()).into()
 }

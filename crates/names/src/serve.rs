@@ -103,7 +103,7 @@ impl Names for Relay {
 
     async fn follow(&self, requests: Request<Streaming<Asked>>) -> Result<Response<Self::FollowStream>, Status> {
         if (self.site.lag)().is_none() {
-            return Err(Status::unavailable("the pods of the cluster are not listed yet"));
+            return Err(Status::unavailable("the pods and nodes of the cluster are not listed yet"));
         }
         let mut requests = requests.into_inner();
         let first = timeout(HELLO_TIMEOUT, requests.message()).await;

@@ -174,12 +174,13 @@ impl Rollups {
 
     /// Adds the flows that were read to their rows.
     fn add_read(&mut self, batch: Flows<'_>) {
+        // A flow is taken out once it is added: if that panics, or a lookup does, the first one is
+        // passed over, so that each panic costs one flow.
+        self.is_adding = true;
         for read in &mut self.read {
             read.place = self.cache.find(&read.key);
         }
         let cleared = self.cache.cleared();
-        // A flow is taken out once it is added: if that panics, it is known which one it was.
-        self.is_adding = true;
         while let Some(read) = self.read.front().copied() {
             inject::point("rollups");
             if let Some(flow) = batch.flows.get(read.flow) {

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::diff::{KeyChange, diff};
+use super::keys::KEYS;
 use super::model::Settings;
 use super::problem::{Origin, Problem, Problems, Report};
 use super::resolve::{Environment, Resolved, merge, read_file};
@@ -172,9 +173,12 @@ pub fn by_file(resolved: &Resolved, list: Vec<Problem>, rest: Vec<Problems>) -> 
     found
 }
 
-/// The groups of the keys that a problem or warning names, which it does in backticks.
+/// The groups of the keys that a problem or warning names, which it does in backticks, as it does
+/// values.
 fn groups(problem: &Problem) -> impl Iterator<Item = &str> {
-    problem.message.split('`').skip(1).step_by(2).filter_map(|word| word.split(['.', ':']).next())
+    let words = problem.message.split('`').skip(1).step_by(2);
+    let groups = words.filter_map(|word| word.split(['.', ':']).next());
+    groups.filter(|group| KEYS.iter().any(|key| key.name.split('.').next() == Some(group)))
 }
 
 /// Keys that the file changes.

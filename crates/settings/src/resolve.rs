@@ -356,20 +356,23 @@ impl Resolved {
     /// Warnings for keys that change nothing, because what they are about is off.
     fn check_unused(&mut self) {
         let default = Settings::default();
-        let has_history = self.settings.observer.enabled || self.settings.export.is_on();
+        let is_recorded = self.settings.observer.enabled || self.settings.export.is_on();
+        // Flows for outputs wait in the history too, and nothing else of the observer is for them.
+        let for_outputs = self.settings.outputs_config.is_some();
+        let is_of_history = |key: &str| ["observer.flows", "observer.keep"].contains(&key);
         for (group, on, condition) in [
             ("l7.redact_", self.settings.l7.redact, "while `l7.redact` is false"),
             ("export.", self.settings.export.is_on(), "without `export.file_path` or `export.config`"),
             ("health.", self.settings.health.listen.is_some(), "without `health.listen`"),
             (
                 "observer.",
-                has_history,
+                is_recorded,
                 "while `observer.enabled` is false, without `export.file_path` or `export.config`",
             ),
             ("observer_tls.", self.settings.observer.enabled, "while `observer.enabled` is false"),
         ] {
             for key in KEYS.iter().filter(|key| !on && key.name.starts_with(group)) {
-                if (key.get)(&self.settings) != (key.get)(&default) {
+                if !(for_outputs && is_of_history(key.name)) && (key.get)(&self.settings) != (key.get)(&default) {
                     self.warn(key.name, format!("`{}` changes nothing {condition}", key.name));
                 }
             }

@@ -281,6 +281,9 @@ fn unused_settings_warn() {
             "cluster_source: none\nhealth: {listen: '[::]:4240'}",
             &["`health.listen`: no node is probed with `cluster_source: none`"],
         ),
+        ("observer: {enabled: false, flows: 8191}", &["`observer.flows` changes nothing while"]),
+        // Flows for outputs wait in the history, too.
+        ("observer: {enabled: false, flows: 8191, keep: 1m}\noutputs_config: /outputs.yaml", &[]),
     ] {
         let warnings = from_file(text).unwrap().warnings;
         assert_eq!(warnings.len(), expected.len(), "{text}: {warnings:?}");

@@ -51,8 +51,7 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server at a bound socket; `watch` is that of the directory's pods and
-    /// nodes.
+    /// A server at a bound socket; `watch` is that of its pods and nodes.
     pub fn new(
         socket: BoundListener,
         tls: Option<Arc<TlsFiles>>,

@@ -52,7 +52,7 @@ impl NodeTable {
         }
         for (name, network) in nodes {
             match self.by_name.get_key_value(name.as_str()) {
-                Some((_, (known, _))) if Arc::ptr_eq(known, &network) || *known == network => continue,
+                Some((_, (known, _))) if Arc::ptr_eq(known, &network) || *known == network => {}
                 Some((name, (_, number))) => {
                     let (name, number) = (Arc::clone(name), *number);
                     self.changes.remove(&number);
