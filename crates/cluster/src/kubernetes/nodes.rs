@@ -163,6 +163,14 @@ impl Nodes<'_> {
             }
         }
         course.wanted.extend(cache.take_missing_nodes().into_iter().filter(|name| !course.absent.contains(name)));
+        let own = &cache.store.settings.node;
+        if now >= course.next_own && !own.is_empty() {
+            // Before a list of metadata, behind which the agent is ready.
+            course.next_own = now + timings.own_node_interval;
+            if !self.read(own, false).await? {
+                course.wanted.insert(own.clone());
+            }
+        }
         let is_due = now >= course.next_round;
         if is_due {
             course.wanted.append(&mut course.young);
@@ -183,11 +191,6 @@ impl Nodes<'_> {
             course.doubted.clear();
             course.whole = false;
             course.next_round = Instant::now() + around(timings.nodes_interval);
-        }
-        if now >= course.next_own {
-            course.next_own = now + timings.own_node_interval;
-            let own = &cache.store.settings.node;
-            course.wanted.extend((!own.is_empty()).then(|| own.clone()));
         }
         let names: Vec<String> = course.wanted.iter().take(MAX_READS).cloned().collect();
         for name in names {
