@@ -56,4 +56,4 @@ pub use orphans::{Orphan, orphans};
 pub use output::{Output, Owner, SHUTDOWN_BUDGET};
 pub use record::{Encoded, Head, MAX_BODY_BYTES, Record, Severity};
 pub use request::{MAX_REQUEST_BYTES, Request, RequestBuilder, Stream};
-pub use window::last_window_end;
+pub use window::{LastWindow, last_window};

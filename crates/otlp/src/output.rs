@@ -15,6 +15,7 @@ use crate::figures::{Figures, Loss};
 use crate::queue::{Entry, Queue};
 use crate::request::Request;
 use crate::resolved::Resolved;
+use crate::window::LastWindow;
 
 /// Time that a stop leaves for sending.
 pub const SHUTDOWN_BUDGET: Duration = Duration::from_secs(5);
@@ -57,8 +58,8 @@ pub(crate) struct State {
     pub(crate) encoding: Encoding,
     /// Plain bytes that the receiver takes.
     pub(crate) max_bytes: usize,
-    /// Unix time at which the last window ended whose rows were all offered; 0 if none was.
-    pub(crate) window_end_ns: u64,
+    /// The last window whose rows were all offered.
+    pub(crate) last_window: Option<LastWindow>,
     /// Encodings that it does not take.
     refused: [bool; Encoding::ALL.len()],
     /// It has taken a request by zstd.
@@ -128,7 +129,7 @@ impl Output {
                 queue: Queue::default(),
                 encoding,
                 max_bytes,
-                window_end_ns: 0,
+                last_window: None,
                 refused: Default::default(),
                 takes_zstd: false,
                 closed: false,
@@ -162,10 +163,9 @@ impl Output {
         self.offer_window([request], None);
     }
 
-    /// Takes requests as [`Output::offer`] does. With them all rows of the window that ended at
-    /// this Unix time were offered; a spool directory says so once it has them
-    /// ([`last_window_end`](crate::last_window_end)).
-    pub fn offer_window(&self, requests: impl IntoIterator<Item = Request>, end_ns: Option<u64>) {
+    /// Takes requests as [`Output::offer`] does. With them all rows of this window were offered; a
+    /// spool directory says so once it has them ([`last_window`](crate::last_window)).
+    pub fn offer_window(&self, requests: impl IntoIterator<Item = Request>, window: Option<LastWindow>) {
         let created_ms = self.now_ms();
         let mut state = self.state();
         for request in requests {
@@ -178,8 +178,8 @@ impl Output {
                 self.figures.dropped(dropped.stream, Loss::QueueFull, dropped.records);
             }
         }
-        if let Some(end_ns) = end_ns.filter(|_| !state.closed) {
-            state.window_end_ns = end_ns;
+        if !state.closed && window.is_some() {
+            state.last_window = window;
         }
         self.figures.set_queue_bytes(state.queue.memory());
         drop(state);
@@ -237,11 +237,11 @@ impl Output {
         let mut theirs = other.state();
         theirs.closed = true;
         let entries = theirs.queue.extract(|entry| has_files || entry.file.is_none());
-        let window_end_ns = theirs.window_end_ns;
+        let last_window = theirs.last_window.take();
         drop(theirs);
         let mut state = self.state();
-        if state.window_end_ns == 0 {
-            state.window_end_ns = window_end_ns;
+        if state.last_window.is_none() {
+            state.last_window = last_window;
         }
         for entry in entries {
             for dropped in state.queue.adopt(entry, self.config.queue_bytes) {

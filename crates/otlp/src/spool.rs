@@ -17,7 +17,7 @@ use webb_settings::confinement;
 use crate::config::SpoolConfig;
 use crate::encoding::Encoding;
 use crate::request::{MAX_REQUEST_BYTES, Request, Stream};
-use crate::window;
+use crate::window::{self, LastWindow};
 
 /// Files at most.
 pub(crate) const MAX_FILES: usize = 10_000;
@@ -144,12 +144,12 @@ impl Spool {
         Ok(name)
     }
 
-    /// Writes the time at which the last window ended whose rows were all written. Blocks.
+    /// Writes the last window whose rows were all written. Blocks.
     ///
     /// # Errors
-    /// That of the system. The time of before is still there then.
-    pub(crate) fn write_window_end(&self, end_ns: u64) -> io::Result<()> {
-        self.put(window::FILE, window::encode(end_ns).as_bytes())
+    /// That of the system. The window of before is still there then.
+    pub(crate) fn write_last_window(&self, window: &LastWindow) -> io::Result<()> {
+        self.put(window::FILE, window::encode(window).as_bytes())
     }
 
     /// Writes a file as a whole.

@@ -18,6 +18,7 @@ use crate::output::Output;
 use crate::queue::Entry;
 use crate::request::{Request, Stream};
 use crate::spool::{MAX_FILES, Spool, sequence};
+use crate::window::LastWindow;
 
 /// Time after which a directory that cannot be used is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ pub(crate) struct Store<'a> {
     retry_at: Instant,
     problem: String,
     /// The end of a window that was written last, or was tried.
-    window_end_ns: u64,
+    last_window: Option<LastWindow>,
     /// That it cannot be written was said.
     said_window: bool,
 }
@@ -51,7 +52,7 @@ impl<'a> Store<'a> {
     pub(crate) fn new(output: &'a Output) -> Self {
         output.state().queue.iter_mut().for_each(|entry| entry.sending = false);
         let problem = String::new();
-        Self { output, spool: None, retry_at: Instant::now(), problem, window_end_ns: 0, said_window: false }
+        Self { output, spool: None, retry_at: Instant::now(), problem, last_window: None, said_window: false }
     }
 
     /// What is wrong with the directory; empty if nothing is.
@@ -109,11 +110,11 @@ impl<'a> Store<'a> {
 
     fn save(&mut self, config: &SpoolConfig, now: Instant) {
         // What is offered from here on may be of a later window.
-        let window_end_ns = self.output.state().window_end_ns;
+        let last_window = self.output.state().last_window.clone();
         while self.spool.is_some() {
             let Some((id, request)) = self.output.state().queue.unsaved() else {
                 self.problem.clear();
-                return self.save_window_end(window_end_ns);
+                return self.save_last_window(last_window);
             };
             match self.room(request.body.len() as u64, config, request.stream) {
                 Room::Free => {}
@@ -140,10 +141,11 @@ impl<'a> Store<'a> {
 
     /// Writes when the last window ended whose rows are written. That this fails costs no row, so
     /// nothing waits for it, and the next window tries again.
-    fn save_window_end(&mut self, end_ns: u64) {
-        let Some(spool) = self.spool.as_ref().filter(|_| end_ns != self.window_end_ns) else { return };
-        self.window_end_ns = end_ns;
-        if let Err(error) = spool.write_window_end(end_ns) {
+    fn save_last_window(&mut self, window: Option<LastWindow>) {
+        let Some(spool) = self.spool.as_ref().filter(|_| window != self.last_window) else { return };
+        let written = window.as_ref().map_or(Ok(()), |window| spool.write_last_window(window));
+        self.last_window = window;
+        if let Err(error) = written {
             self.output.figures.count_spool_error();
             if !std::mem::replace(&mut self.said_window, true) {
                 let name = &self.output.config.name;

@@ -1,5 +1,5 @@
 //! The end of the last window of rows that a spool directory has, in a file beside them. The next
-//! process takes the start of its gap record from it.
+//! process takes the start of its gap record from it, and what its ledger goes on from.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,26 +17,38 @@ pub(crate) const FILE: &str = "last-window";
 const HEAD: &str = "webb window ended at unix ns ";
 
 /// Bytes of the file at most.
-const MAX_BYTES: u64 = 100;
+const MAX_BYTES: u64 = 400;
 
-/// The content of the file.
-pub(crate) fn encode(end_ns: u64) -> String {
-    format!("{HEAD}{end_ns}\n")
+/// A window that has ended, as the next process finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LastWindow {
+    /// Unix time of its end.
+    pub end_ns: u64,
+    /// A line of the process that wrote it, for the next one; of printable ASCII, or empty.
+    pub note: String,
 }
 
-fn decode(bytes: &[u8]) -> Option<u64> {
-    let time = std::str::from_utf8(bytes).ok()?.strip_prefix(HEAD)?.strip_suffix('\n')?;
+/// The content of the file: the time in one line, the note in another.
+pub(crate) fn encode(window: &LastWindow) -> String {
+    let LastWindow { end_ns, note } = window;
+    if note.is_empty() { format!("{HEAD}{end_ns}\n") } else { format!("{HEAD}{end_ns}\n{note}\n") }
+}
+
+fn decode(bytes: &[u8]) -> Option<LastWindow> {
+    let lines = std::str::from_utf8(bytes).ok()?.strip_prefix(HEAD)?.strip_suffix('\n')?;
+    let (time, note) = lines.split_once('\n').map_or((lines, None), |(time, note)| (time, Some(note)));
     let is_plain = time.bytes().all(|digit| digit.is_ascii_digit()) && !time.starts_with('0');
-    time.parse().ok().filter(|_| is_plain)
+    let is_note = |note: &str| !note.is_empty() && note.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let end_ns = time.parse().ok().filter(|_| is_plain && note.is_none_or(is_note))?;
+    Some(LastWindow { end_ns, note: note.unwrap_or_default().to_owned() })
 }
 
-/// The Unix time at which the last window ended whose rows are in the spool directory of an output
-/// or were delivered from there; none without a directory, or where it has none. `now_ns`: the Unix
-/// time. Blocks.
+/// The last window whose rows are in the spool directory of an output or were delivered from there;
+/// none without a directory, or where it has none. `now_ns`: the Unix time. Blocks.
 ///
 /// # Errors
 /// If the file cannot be read, is something else, or names a time that is still to come.
-pub fn last_window_end(config: &OutputConfig, now_ns: u64) -> Result<Option<u64>, String> {
+pub fn last_window(config: &OutputConfig, now_ns: u64) -> Result<Option<LastWindow>, String> {
     let Some(spool) = &config.spool else { return Ok(None) };
     let path = spool.directory.join(&config.name).join(FILE);
     let failed = |why: &str| format!("{}: {why}", path.display());
@@ -46,8 +58,8 @@ pub fn last_window_end(config: &OutputConfig, now_ns: u64) -> Result<Option<u64>
         Err(error) => return Err(failed(&error.to_string())),
     };
     match decode(&bytes) {
-        Some(end_ns) if end_ns > now_ns => Err(failed("its time is still to come")),
-        Some(end_ns) => Ok(Some(end_ns)),
+        Some(window) if window.end_ns > now_ns => Err(failed("its time is still to come")),
+        Some(window) => Ok(Some(window)),
         None => Err(failed("it is damaged")),
     }
 }
@@ -77,23 +89,27 @@ mod tests {
         let max_age = Duration::from_hours(1);
         let spool = SpoolConfig { directory: base.path().to_owned(), max_bytes: 1 << 20, max_age, fsync: false };
         let config = OutputConfig { spool: Some(spool), ..OutputConfig::named("main") };
-        assert_eq!(last_window_end(&OutputConfig::named("main"), u64::MAX), Ok(None));
-        assert_eq!(last_window_end(&config, u64::MAX), Ok(None));
+        assert_eq!(last_window(&OutputConfig::named("main"), u64::MAX), Ok(None));
+        assert_eq!(last_window(&config, u64::MAX), Ok(None));
         let (directory, now) = (base.path().join("main"), 1_700_000_000_000_000_000);
         let file = directory.join(FILE);
         fs::create_dir(&directory).unwrap();
-        fs::write(&file, encode(now)).unwrap();
-        assert_eq!(last_window_end(&config, now), Ok(Some(now)));
-        assert!(last_window_end(&config, now - 1).unwrap_err().ends_with("last-window: its time is still to come"));
-        let whole = encode(now);
-        for damaged in ["", "17", &whole[..whole.len() - 1], &format!("{whole}\n"), &format!("{HEAD}-1\n"), HEAD] {
+        for note in ["seen 12 packets", ""] {
+            let window = LastWindow { end_ns: now, note: note.to_owned() };
+            fs::write(&file, encode(&window)).unwrap();
+            assert_eq!(last_window(&config, now), Ok(Some(window)));
+        }
+        assert!(last_window(&config, now - 1).unwrap_err().ends_with("last-window: its time is still to come"));
+        let whole = encode(&LastWindow { end_ns: now, note: String::new() });
+        let more = [format!("{whole}\n"), format!("{whole}a note"), format!("{whole}a\nb\n"), format!("{HEAD}-1\n")];
+        for damaged in ["", "17", &whole[..whole.len() - 1], HEAD].into_iter().chain(more.iter().map(String::as_str)) {
             fs::write(&file, damaged).unwrap();
-            assert!(last_window_end(&config, now).unwrap_err().ends_with("it is damaged"), "{damaged:?}");
+            assert!(last_window(&config, now).unwrap_err().ends_with("it is damaged"), "{damaged:?}");
         }
         fs::write(&file, vec![b'9'; 1 << 20]).unwrap();
-        assert!(last_window_end(&config, now).is_err());
+        assert!(last_window(&config, now).is_err());
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        assert!(last_window_end(&config, now).is_err());
+        assert!(last_window(&config, now).is_err());
     }
 }

@@ -12,6 +12,7 @@ use webb_otlp::{Attributes, Encoded, Head, Record, Severity};
 
 use super::key::{EndKey, Fold, RowKey};
 use super::lost::Lost;
+use super::seen::Seen;
 use super::sums::{Histogram, Sums};
 use super::window::Window;
 use super::{Rollups, Totals};
@@ -68,17 +69,6 @@ const DESTINATION: EndNames = EndNames {
     service: "destination.k8s.service.name",
 };
 
-/// Packets since the eBPF programs were loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Seen {
-    /// Packets that the programs saw.
-    pub packets: u64,
-    /// Packets of these that no row has: there was no room for them, or they could not be read.
-    pub missing_packets: u64,
-    /// Their bytes.
-    pub missing_bytes: u64,
-}
-
 /// Writes the rows of windows.
 #[derive(Debug)]
 pub struct Encoder {
@@ -110,8 +100,8 @@ impl Encoder {
         self.instance = instance;
     }
 
-    /// Has the next window begin with what was lost and what the programs have seen until now:
-    /// there was none before it.
+    /// Has the next window begin with what was lost and what the programs had seen then: there was
+    /// none before it.
     pub fn begin_from(&mut self, lost: Lost, seen: Option<Seen>) {
         (self.lost_before, self.seen_before) = (lost, seen);
     }
@@ -150,17 +140,21 @@ impl Encoder {
         attributes.count("webb.rollup.lost_packets", lost.packets);
         attributes.count("webb.rollup.lost_bytes", lost.bytes);
         if let (Some(seen), Some(before)) = (seen, seen_before) {
-            let since = |of: fn(&Seen) -> u64| of(&seen).saturating_sub(of(&before));
-            attributes.count("webb.ledger.seen_packets", since(|seen| seen.packets));
-            attributes.count("webb.ledger.missing_packets", since(|seen| seen.missing_packets));
-            attributes.count("webb.ledger.missing_bytes", since(|seen| seen.missing_bytes));
+            let since = seen.since(before);
+            attributes.count("webb.ledger.seen_packets", since.packets);
+            attributes.count("webb.ledger.missing_packets", since.missing_packets);
+            attributes.count("webb.ledger.missing_bytes", since.missing_bytes);
+            attributes.count("webb.ledger.foreign_packets", since.foreign_packets);
+            attributes.count("webb.ledger.missing_connection_events", since.missing_events);
+            attributes.count("webb.ledger.missing_retransmits", since.missing_retransmits);
         }
         each(self.record.finish());
     }
 
     /// The record of an instance that begins: nothing is known of the time between `last_ns`, when
     /// one before it reported last, and `now_ns`. Without `last_ns` that is not known.
-    pub fn gap(&mut self, last_ns: Option<u64>, now_ns: u64) -> Encoded<'_> {
+    /// `is_handed_over`: rows of this instance have what the programs counted in between.
+    pub fn gap(&mut self, last_ns: Option<u64>, now_ns: u64, is_handed_over: bool) -> Encoded<'_> {
         let window = Window { start: now_ns / 1_000_000_000, seconds: 0 };
         let uid = uid(self.instance, window, |hasher| hasher.write(GAP.as_bytes()));
         let head = Head { time_ns: now_ns, ..head(GAP, Severity::Info, window, now_ns) };
@@ -170,6 +164,9 @@ impl Encoder {
             attributes.count("webb.gap.start", last_ns);
         }
         attributes.count("webb.gap.end", now_ns);
+        if is_handed_over {
+            attributes.bool("webb.gap.handed_over", true);
+        }
         self.record.finish()
     }
 

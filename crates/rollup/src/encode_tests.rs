@@ -161,7 +161,7 @@ fn ids_tell_records_apart() {
 fn a_window_ends_with_a_heartbeat() {
     let mut rollups = Rollups::new(Settings { keys: Keys::default(), ..Settings::default() });
     let mut encoder = Encoder::new(7);
-    let seen = |packets, missing_packets| Some(Seen { packets, missing_packets, missing_bytes: 60 * missing_packets });
+    let seen = |packets, missing| Some(Seen::of([packets, missing, 60 * missing, packets / 100, 3 * missing, 5 * missing]));
     let lost = |flows| Lost { flows, packets: 2 * flows, bytes: 100 * flows };
     // The programs were there before the instance, and the thread of the rollups was.
     encoder.begin_from(lost(5), seen(1000, 10));
@@ -180,23 +180,26 @@ fn a_window_ends_with_a_heartbeat() {
     };
     assert_eq!(of_rows(&attributes), ["0", "3", "6", "300"]);
     let of_ledger = |attributes: &BTreeMap<String, String>| {
-        ["seen_packets", "missing_packets", "missing_bytes"]
-            .map(|name| attributes[&format!("webb.ledger.{name}")].clone())
+        let names = ["seen_packets", "missing_packets", "missing_bytes", "foreign_packets"];
+        let more = ["missing_connection_events", "missing_retransmits"];
+        [&names[..], &more].concat().iter().map(|name| attributes[&format!("webb.ledger.{name}")].clone()).collect::<Vec<_>>()
     };
-    assert_eq!(of_ledger(&attributes), ["500", "2", "120"]);
+    assert_eq!(of_ledger(&attributes), ["500", "2", "120", "5", "6", "10"]);
     // What could not be read belongs to the next window.
     let unread = self::attributes(&window(8, None)[0]);
     assert_eq!(of_rows(&unread), ["0"; 4], "a loss is said once");
     assert!(!unread.contains_key("webb.ledger.seen_packets"));
-    assert_eq!(of_ledger(&self::attributes(&window(8, seen(1600, 12))[0])), ["100", "0", "0"]);
+    assert_eq!(of_ledger(&self::attributes(&window(8, seen(1600, 12))[0])), ["100", "0", "0", "1", "0", "0"]);
 }
 
 /// An instance says that nothing is known of the time before it.
 #[test]
 fn an_instance_begins_with_a_gap() {
     let mut encoder = Encoder::new(7);
-    let record = decode(encoder.gap(None, 90_000_000_000));
+    let record = decode(encoder.gap(None, 90_000_000_000, false));
     assert_eq!((record.event_name.as_str(), record.time_unix_nano), (GAP, 90_000_000_000));
     assert!(!attributes(&record).contains_key("webb.gap.start"));
-    assert_eq!(attributes(&decode(encoder.gap(Some(5), 90)))["webb.gap.start"], "5");
+    assert!(!attributes(&record).contains_key("webb.gap.handed_over"));
+    let handed_over = attributes(&decode(encoder.gap(Some(5), 90, true)));
+    assert_eq!(["start", "handed_over"].map(|name| &*handed_over[&format!("webb.gap.{name}")]), ["5", "true"]);
 }

@@ -17,6 +17,7 @@ mod key;
 mod lost;
 mod primary;
 mod rows;
+mod seen;
 mod settings;
 mod sums;
 #[cfg(test)]
@@ -32,9 +33,10 @@ use webb_flow::{ConnectionEvent, EndpointId, Extra, Flow, Sort, Verdict};
 use webb_index::policy::PolicyName;
 use webb_index::{End, Flows, Index};
 
-pub use encode::{Encoder, GAP, HEARTBEAT, ROLLUP, Seen};
+pub use encode::{Encoder, GAP, HEARTBEAT, ROLLUP};
 pub use key::{EndKey, Fold, Reporter, RowKey};
 pub use lost::Lost;
+pub use seen::Seen;
 pub use settings::{DEFAULT_SPREAD, Keys, Settings};
 pub use sums::{BOUNDS_US, Connections, Histogram, Sums};
 pub use window::{Closing, Window, Windows};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use webb_otlp::{Encoding, Environment, Loss, Output, OutputConfig, SpoolConfig, Stream};
+use webb_otlp::{Encoding, Environment, LastWindow, Loss, Output, OutputConfig, SpoolConfig, Stream};
 
 use crate::common::{Running, config, output, quick, request, sized, sorted, spool, wait_for};
 use crate::receiver::{Receiver, Reply};
@@ -324,14 +324,15 @@ fn a_read_only_disk_is_survived() {
 fn the_last_window_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let config = OutputConfig { spool: Some(spool(directory.path())), ..nowhere() };
-    let known = || webb_otlp::last_window_end(&config, 1000);
+    let window = |end_ns| Some(LastWindow { end_ns, note: "a note".to_owned() });
+    let known = || webb_otlp::last_window(&config, 1000);
     let output = Arc::new(of_instance(config.clone(), "one"));
-    output.offer_window([request(Stream::Rollups, Encoding::Gzip, 0..10)], Some(700));
+    output.offer_window([request(Stream::Rollups, Encoding::Gzip, 0..10)], window(700));
     assert_eq!(known(), Ok(None), "no file has the rows yet");
     let running = Running::again(output);
     let is = |end_ns: u64| {
         wait_for("the end of the window", || match known() {
-            Ok(Some(found)) if found == end_ns => Ok(()),
+            Ok(found) if found == window(end_ns) => Ok(()),
             other => Err(format!("{other:?}")),
         });
     };
@@ -343,14 +344,14 @@ fn the_last_window_is_written() {
         let files = running.output.figures().spool_files();
         if files == 2 { Ok(()) } else { Err(files.to_string()) }
     });
-    assert_eq!(known(), Ok(Some(700)));
-    running.output.offer_window([request(Stream::Rollups, Encoding::Gzip, 20..30)], Some(800));
+    assert_eq!(known(), Ok(window(700)));
+    running.output.offer_window([request(Stream::Rollups, Encoding::Gzip, 20..30)], window(800));
     is(800);
 
     let file = directory.path().join("main/last-window");
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    running.output.offer_window([request(Stream::Rollups, Encoding::Gzip, 30..40)], Some(900));
+    running.output.offer_window([request(Stream::Rollups, Encoding::Gzip, 30..40)], window(900));
     wait_for("the request's file", || {
         let figures = running.output.figures();
         let seen = (figures.spool_files(), figures.spool_errors());
