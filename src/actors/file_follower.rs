@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use webb_flow::fault::{Component, FaultType, State, inject};
 use webb_settings::Problems;
 
@@ -24,6 +24,11 @@ const READ_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct PollFile;
+
+/// Answered once the file was polled for the first time, and applied if it can be.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct FirstLook;
 
 /// A file that is followed, and what it configures. Clones share it, across restarts of the actor.
 pub trait ConfigFile: Debug + Clone + Send + Unpin + 'static {
@@ -72,12 +77,14 @@ struct Shared<F> {
     reading: Arc<Mutex<()>>,
     /// Held while an update is applied.
     turn: Arc<Mutex<()>>,
+    /// The file was polled, and what was found is applied.
+    looked: watch::Sender<bool>,
 }
 
 impl<F: ConfigFile> FileFollower<F> {
     /// Starts following the file.
     pub fn start(file: F, intensity: Intensity) -> Addr<Self> {
-        let shared = Shared { file, reading: Arc::default(), turn: Arc::default() };
+        let shared = Shared { file, reading: Arc::default(), turn: Arc::default(), looked: watch::Sender::default() };
         Supervisor::start(move |_| Self { shared, intensity, down: false, finishing: false })
     }
 
@@ -132,6 +139,7 @@ impl<F: ConfigFile> Shared<F> {
                 tracing::error!("{} stay as they are, because {path} has problems:\n{problems}", F::SUBJECT);
             }
         }
+        self.looked.send_replace(true);
         if component.state() == State::Stopped {
             return Ok(());
         }
@@ -173,6 +181,17 @@ impl<F: ConfigFile> Handler<PollFile> for FileFollower<F> {
 
     fn handle(&mut self, _: PollFile, ctx: &mut Self::Context) {
         self.poll(ctx);
+    }
+}
+
+impl<F: ConfigFile> Handler<FirstLook> for FileFollower<F> {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: FirstLook, _: &mut Self::Context) -> Self::Result {
+        let mut looked = self.shared.looked.subscribe();
+        Box::pin(async move {
+            let _sender_gone = looked.wait_for(|looked| *looked).await;
+        })
     }
 }
 

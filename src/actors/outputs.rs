@@ -13,7 +13,7 @@ use actix::Addr;
 use webb_flow::clock::unix_ns;
 use webb_flow::fault::{Component, Components};
 use webb_observer::stream::{FlowOutput, FlowStream, WantedFlows};
-use webb_otlp::{Environment, Figures, Orphan, Output, OutputConfig, Stream, last_window_end, orphans};
+use webb_otlp::{Environment, Figures, Orphan, Output, OutputConfig, Stream, last_window, orphans};
 
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
@@ -154,8 +154,8 @@ impl Outputs {
         failed
     }
 
-    /// Before rows are made for the first time: finds out when the last window of a process before
-    /// ended, where a spool directory says so. A file system that hangs is not waited for.
+    /// Before rows are made for the first time: finds the last window of a process before, where a
+    /// spool directory says so. A file system that hangs is not waited for.
     async fn look_back(&self, wanted: &OutputsFile) {
         let of_rows = wanted.outputs.iter().filter(|output| output.streams.contains(&Stream::Rollups));
         let configs: Vec<OutputConfig> = of_rows.map(|output| output.config.clone()).collect();
@@ -163,7 +163,7 @@ impl Outputs {
         if !are_made || self.has_looked_back.swap(true, Relaxed) {
             return;
         }
-        let read = move || configs.iter().map(|config| last_window_end(config, unix_ns())).collect::<Vec<_>>();
+        let read = move || configs.iter().map(|config| last_window(config, unix_ns())).collect::<Vec<_>>();
         let reading = tokio::task::spawn_blocking(read);
         let Ok(Ok(found)) = tokio::time::timeout(LOOK_BACK_LIMIT, reading).await else {
             tracing::warn!("spool directories have not said in time when the last window ended");
@@ -172,8 +172,9 @@ impl Outputs {
         for why in found.iter().filter_map(|found| found.as_ref().err()) {
             tracing::warn!("it is not known when the last window ended: {why}");
         }
-        if let Some(end_ns) = found.into_iter().filter_map(|found| found.ok().flatten()).max() {
-            self.streams.rollups.ended_before(end_ns);
+        let found = found.into_iter().filter_map(|found| found.ok().flatten());
+        if let Some(window) = found.max_by_key(|window| window.end_ns) {
+            self.streams.rollups.go_on_from(window);
         }
     }
 

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use webb_decode::attempts::AttemptCounts;
-use webb_flow::Reasons;
-use webb_flow::abi::{HOOKS, Totals, UNPARSED};
+use webb_flow::abi::{HOOKS, Retransmits, Totals, UNPARSED};
+use webb_flow::{ConnectionEvent, Reasons};
 use webb_observer::History;
-use webb_rollup::Seen;
+use webb_rollup::{Connections, Lost, Seen};
 
 use crate::actors::fleet::{Fleet, Member};
 use crate::actors::probes::ProbeReconciler;
 use crate::actors::sweeper::Swept;
-use crate::bpf_loader::{KernelRings, Ledger};
+use crate::bpf_loader::{KernelRings, Ledger, RunError, TakenOver};
 use crate::families::Rows;
 use crate::http;
 use crate::pipeline::flow_source::LostEvents;
-use crate::pipeline::{Counters, Lanes, NAME_WAITS};
+use crate::pipeline::{Counters, HandedOver, Lanes, NAME_WAITS, RollupLedger, Unrolled};
 use crate::records::Signal;
 use crate::selfmetrics::{self as own, LEDGER_OUTCOMES, MISSING_OUTCOMES, SelfMetrics};
 
@@ -106,19 +106,52 @@ fn suppressed(metrics: &SelfMetrics, ledger: Ledger, reasons: Reasons) -> Result
     )
 }
 
-/// What all hooks have seen, and what of it is in no metric of pairs and in no row.
-pub(super) fn seen(ledger: &Ledger) -> Option<Seen> {
+/// What heartbeats of rows are held against.
+pub(super) fn of_rollups(
+    ledger: Ledger,
+    taken_over: Option<TakenOver>,
+    counters: Arc<Counters>,
+) -> Result<RollupLedger, RunError> {
+    let maps = ledger.maps_id()?;
+    let retransmits = ledger.retransmits()?;
+    let handed_over = taken_over.map(|TakenOver { totals, read_packets }| HandedOver {
+        seen: seen_of(&totals, retransmits),
+        read_packets,
+    });
+    let unrolled = move || {
+        let [foreign_packets, flows, packets] =
+            [&counters.foreign, &counters.panicked, &counters.panicked_packets].map(|count| count.load(Relaxed));
+        // A drop is one packet.
+        Unrolled { foreign_packets, panicked: Lost { flows, packets, bytes: 0 } }
+    };
+    Ok(RollupLedger { seen: Box::new(move || seen(&ledger)), unrolled: Box::new(unrolled), maps, handed_over })
+}
+
+/// What all hooks have seen, and what of it is in no row.
+fn seen(ledger: &Ledger) -> Option<Seen> {
+    Some(seen_of(&ledger.totals().ok()?, ledger.retransmits().ok()?))
+}
+
+/// The same of these totals.
+fn seen_of(hooks: &[Totals], retransmits: Option<Retransmits>) -> Seen {
     let mut seen = Seen::default();
-    for totals in ledger.totals().ok()? {
+    for totals in hooks {
         seen.packets += totals.seen_packets;
-        for (outcome, (packets, bytes)) in LEDGER_OUTCOMES.iter().zip(outcomes(&totals)) {
+        for (outcome, (packets, bytes)) in LEDGER_OUTCOMES.iter().zip(outcomes(totals)) {
             if MISSING_OUTCOMES.contains(outcome) {
                 seen.missing_packets += packets;
                 seen.missing_bytes += bytes;
+            } else if *outcome != "reported" {
+                seen.foreign_packets += packets;
             }
         }
+        let lost = |event: ConnectionEvent| totals.lost_events.get(event as usize).copied().unwrap_or(0);
+        seen.missing_events += ConnectionEvent::ALL.into_iter().filter(Connections::have).map(lost).sum::<u64>();
     }
-    Some(seen)
+    if let Some(Retransmits { suppressed, lost, .. }) = retransmits {
+        seen.missing_retransmits = suppressed.iter().chain(&lost).sum();
+    }
+    seen
 }
 
 /// Packets and bytes of each of [`LEDGER_OUTCOMES`].

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use webb_flow::fault::{PASS_BOUNDS, PassCounts};
@@ -10,21 +11,22 @@ use webb_observer::stream::{FlowCounts, FlowStream};
 use webb_otlp::{Environment, Loss, Stream};
 use webb_settings::{Problems, Resolved, Settings, read_file};
 
-use super::ledger;
 use super::metrics::Added;
 use super::observer::Observing;
 use super::parts::{Parts, finish};
 use crate::actors::config_file::WatchedFile;
-use crate::actors::file_follower::PollFile;
+use crate::actors::file_follower::{FirstLook, PollFile};
 use crate::actors::output_follower::{FollowedOutputs, OutputFollower};
 use crate::actors::outputs::{OutputFactory, Outputs, Streams};
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Finish, flows, rollups};
-use crate::bpf_loader::Ledger;
 use crate::exports::{self, OutputsFile};
 use crate::families::Rows;
-use crate::pipeline::{Consumer, HistoryState, Lane, RollupSite, RollupState, resource};
+use crate::pipeline::{Consumer, HistoryState, Lane, RollupLedger, RollupSite, RollupState, resource};
 use crate::selfmetrics::{self as own, SelfMetrics};
+
+/// Longest wait for the first look at the file of outputs: beyond what is waited for within it.
+const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Checks the file of outputs where there is one.
 ///
@@ -97,6 +99,20 @@ impl Sending {
         self.state.lane()
     }
 
+    /// Has heartbeats say what the programs have seen ([`RollupState::reads_seen`]).
+    pub(super) fn reads_seen(&self, ledger: RollupLedger) {
+        self.state.reads_seen(ledger);
+    }
+
+    /// Waits for the first look at the file of outputs, so that rows have what the reader reads
+    /// first; not for a file system that hangs.
+    pub(super) async fn first_look(&self) {
+        let looked = self.follower.send(FirstLook);
+        if tokio::time::timeout(FIRST_LOOK_LIMIT, looked).await.is_err() {
+            tracing::warn!("the outputs are not configured in time: flows until then are not sent");
+        }
+    }
+
     /// Has rows say how many connections are open ([`RollupState::follows_connections`]).
     pub(super) fn follows_connections(&self, most: usize, list: Box<dyn Fn() + Send + Sync>) {
         self.state.follows_connections(most, list);
@@ -140,10 +156,9 @@ fn follow(
     (file, follower)
 }
 
-/// Rows about rollups and outputs; none without any. Heartbeats say what the ledger has.
-pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>, ledger: Ledger) -> Added {
+/// Rows about rollups and outputs; none without any.
+pub(super) fn metrics(metrics: &SelfMetrics, sending: Option<&Sending>) -> Added {
     let Some(sending) = sending else { return Ok(()) };
-    sending.state.reads_seen(Box::new(move || ledger::seen(&ledger)));
     let state = Arc::clone(&sending.state);
     metrics.add(
         &[

@@ -44,7 +44,7 @@ use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::agent_metrics::cluster_mesh::MeshParts;
 use crate::bpf_loader::maps::NodeObjects;
-use crate::bpf_loader::{self, Confine, Handover, HandoverOutcome, Ledger, Loader, Probes};
+use crate::bpf_loader::{self, Confine, Handover, HandoverOutcome, KernelRings, Loader, Probes};
 use crate::conntrack::{Counters as Heard, Follower, Snat};
 use crate::families::Endpoint;
 use crate::http::{Admin, CONTROL, Explain, LostEvents, Scrape};
@@ -54,7 +54,7 @@ use crate::pipeline::{
     Command, Commands, Counters, Lanes, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector, Translations,
 };
 use crate::privileges::{Confinement, Privileges};
-use crate::records::{Rings, Waker};
+use crate::records::Waker;
 use crate::reloads::Reloads;
 use crate::selfmetrics::{self as own_metrics, SelfMetrics};
 use crate::server::ApiTimes;
@@ -141,6 +141,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (objects, layer7_maps) = ((loaded.take_objects(), node), loaded.layer7());
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
+    let taken_over = loaded.taken_over();
 
     let index = Arc::new(ArcSwap::from_pointee(Index::not_ready()));
     let waker = Waker::new()?;
@@ -152,6 +153,12 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let sending = Sending::start(&parts, settings, observing.as_ref());
     let (beside, factory) = ((observing.as_ref(), sending.as_ref()), (parts.factory(settings, capacity), captures));
     let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, beside);
+    let counters = Arc::new(Counters::default());
+    if let Some(sending) = &sending {
+        let ledger = ledger::of_rollups(kernel_ledger.clone(), taken_over, Arc::clone(&counters));
+        sending.reads_seen(ledger.map_err(std::io::Error::other)?);
+        sending.first_look().await;
+    }
     let Tracking { translations, heard, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
@@ -159,8 +166,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let state = state.with_layer7(inbox).with_connections(captures.then_some(capacity)).counting(wanted.drops.clone());
     let dissecting =
         layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), way_out), &lanes, &index);
-    let ReaderParts { one_sided, counters, decoder, reader, reasons } =
-        start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
+    let ReaderParts { one_sided, decoder, reader, reasons } =
+        start_reading(&parts, (rings.clone(), state), (waker, requests), &lanes, (Arc::clone(&index), &counters))?;
     let (swept, interval) = (Arc::new(Swept::default()), settings.connections.sweep_interval);
     let (counters_of_maps, sweeps) = ((kernel_ledger.clone(), rings.clone(), layer7_maps), (sweeping.runs(), interval));
     let kernel = Kernel::new(objects, counters_of_maps, sweeps, (&swept, capacity), (&network, privileges));
@@ -181,7 +188,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
-    beside_metrics(&own, observing.as_ref(), (sending.as_ref(), kernel_ledger))?;
+    beside_metrics(&own, observing.as_ref(), sending.as_ref())?;
     metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), Some(&watch))?;
     let history = observing.as_ref().map(|observing| Arc::clone(observing.state.history()));
     let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes, history }, &own)?;
@@ -252,10 +259,10 @@ fn start_fleet(
 fn beside_metrics(
     own: &SelfMetrics,
     observing: Option<&Observing>,
-    (sending, ledger): (Option<&Sending>, Ledger),
+    sending: Option<&Sending>,
 ) -> Result<(), prometheus::Error> {
     observer::metrics(own, observing)?;
-    outputs::metrics(own, sending, ledger)
+    outputs::metrics(own, sending)
 }
 
 pub(super) fn start_scrapes(
@@ -440,7 +447,6 @@ fn start_conntrack(
 
 struct ReaderParts {
     one_sided: Arc<OneSided>,
-    counters: Arc<Counters>,
     decoder: Addr<DecoderActor>,
     reader: Addr<ThreadSupervisor>,
     reasons: Reasons,
@@ -448,11 +454,10 @@ struct ReaderParts {
 
 fn start_reading(
     parts: &Parts,
-    rings: Arc<dyn Rings>,
-    state: ReaderState,
+    (rings, state): (KernelRings, ReaderState),
     (waker, commands): (Waker, Receiver<Command>),
     lanes: &Arc<Lanes>,
-    index: Arc<ArcSwap<Index>>,
+    (index, counters): (Arc<ArcSwap<Index>>, &Arc<Counters>),
 ) -> Result<ReaderParts, StartError> {
     let decoder_slot = Arc::new(ArcSwapOption::empty());
     let named = |reasons: &[(u32, String)]| Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
@@ -468,21 +473,20 @@ fn start_reading(
     let decoder =
         DecoderActor::start(reasons.clone(), reread, Arc::clone(&one_sided), decoder_slot_of_reader, intensity);
     parts.directory.add("decoder", decoder.clone().recipient());
-    let counters = Arc::new(Counters::default());
     let fault_to = decoder.clone();
     let reader = Reader {
-        rings,
+        rings: Arc::new(rings),
         waker,
         lanes: Arc::clone(lanes),
         commands,
         index,
         decoder: decoder_slot,
         decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
-        counters: Arc::clone(&counters),
+        counters: Arc::clone(counters),
         state,
     };
     let reader = parts.register("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
-    Ok(ReaderParts { one_sided, counters, decoder, reader, reasons })
+    Ok(ReaderParts { one_sided, decoder, reader, reasons })
 }
 
 pub(super) fn start_configurator(

@@ -8,7 +8,7 @@
 //! sum is a check and no tautology.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher as _, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -115,6 +115,19 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// A number that tells these maps from all others: of the secrets that were made with them,
+    /// which it does not tell.
+    pub fn maps_id(&self) -> Result<u64, RunError> {
+        let cpus = SYSCALLS.count(OwnMap::Totals, MapOperation::Lookup, || self.0.totals.get(&0, 0));
+        let cpus = cpus.map_err(|error| RunError::map("reading the totals", error))?;
+        let mut hasher = DefaultHasher::new();
+        if let Some(Plain(row)) = cpus.iter().next() {
+            hasher.write(row.seeds.as_bytes());
+            hasher.write(row.more_seeds.as_bytes());
+        }
+        Ok(hasher.finish())
+    }
+
     /// Retransmitted segments since the programs were loaded, over all CPUs; none where the kernel
     /// is not asked for them.
     pub fn retransmits(&self) -> Result<Option<Retransmits>, RunError> {

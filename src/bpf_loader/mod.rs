@@ -69,4 +69,5 @@ pub use reasons::{DropReasons, drop_reasons};
 pub use ring::{KernelRings, RingFill};
 pub use settings::{Attach, Layer7Settings, MAX_PORTS, ProgramSettings, Timeouts};
 pub use sweep_runs::SweepRuns;
+pub use takeover::TakenOver;
 pub use traffic_control::TrafficControl;

@@ -32,6 +32,7 @@ use super::plain::Plain;
 use super::ports::{Ports, Special, possible, programs};
 use super::ring::{KernelRings, RingSource};
 use super::settings::{Attach, ProgramSettings, buckets};
+use super::takeover::TakenOver;
 use super::{Cost, sys};
 use crate::network::{Interface, Role};
 use crate::privileges;
@@ -88,6 +89,7 @@ pub struct Probes {
     pub(super) entries: Option<Entries>,
     pub(super) leftovers: Option<Leftovers>,
     pub(super) handover: Option<HandoverOutcome>,
+    pub(super) taken_over: Option<TakenOver>,
 }
 
 impl Probes {
@@ -180,6 +182,9 @@ impl Probes {
             Sweeper::new((run(SWEEP)?, run(BALANCE)?), take_map(&mut flow, "swept")?, buckets(settings.table_bytes));
         // The programs tell the time by what this writes.
         sweeper.balance().map_err(|error| refused(BALANCE, &error))?;
+        let rings = KernelRings::new(sources, pins.is_some());
+        let are_taken_over = pins.as_ref().is_some_and(Pins::are_taken_over);
+        let taken_over = are_taken_over.then(|| TakenOver::read(&ledger, &rings)).transpose()?;
         let mut probes = Self {
             flow,
             drop,
@@ -188,7 +193,7 @@ impl Probes {
             tcx,
             attached: HashMap::new(),
             ports,
-            rings: KernelRings::new(sources, pins.is_some()),
+            rings,
             ledger,
             sweeper: Some(sweeper),
             objects: Some(objects),
@@ -197,6 +202,7 @@ impl Probes {
             entries,
             leftovers,
             handover: outcome,
+            taken_over,
         };
         probes.take_over();
         Ok(probes)

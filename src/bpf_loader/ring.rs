@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use rustix::event::{Timespec, epoll};
+use webb_flow::abi::Record;
 
 use super::error::LoadError;
 use super::object::refused;
@@ -77,6 +78,23 @@ impl KernelRings {
     pub fn fill(&self) -> Vec<RingFill> {
         let fill = |ring: &RingSource| RingFill { signal: ring.signal, used: ring.positions.used(), size: ring.size };
         self.sources.iter().map(fill).collect()
+    }
+}
+
+impl KernelRings {
+    /// Ends of each ring: what was read, what was written.
+    pub(super) fn ends(&self) -> Vec<(u64, u64)> {
+        self.sources.iter().map(|ring| ring.positions.ends()).collect()
+    }
+
+    /// Packets of the records that are not read, up to those still being written; true if none was.
+    pub(super) fn unread_packets(&self) -> io::Result<(u64, bool)> {
+        let (mut packets, mut are_written) = (0, true);
+        for source in self.sources.iter() {
+            let ring = RingPages::map(source.fd.as_fd(), source.size)?;
+            are_written &= ring.peek(|record| packets += u64::from(Record::packets_of(record)));
+        }
+        Ok((packets, are_written))
     }
 }
 

@@ -84,6 +84,37 @@ impl RingPages {
     }
 }
 
+impl RingPages {
+    /// Passes each record that is not read to `take`, and leaves it there; false if one is still
+    /// being written, which ends the walk.
+    pub(super) fn peek(&self, mut take: impl FnMut(&[u8])) -> bool {
+        let Self { consumer, kernel, page, size, .. } = self;
+        let mut position = consumer.word64().load(Ordering::Relaxed);
+        let end = kernel.word64().load(Ordering::Acquire);
+        let mut whole = Vec::new();
+        while position < end {
+            let at = |position: u64| usize::try_from(position & (*size - 1)).ok().map(|at| *page + at);
+            let Some(header) = at(position).and_then(|at| kernel.word32(at)) else { return false };
+            let header = header.load(Ordering::Acquire);
+            if header & BUSY != 0 {
+                return false;
+            }
+            let length = header & !(BUSY | DISCARDED);
+            if header & DISCARDED == 0 {
+                let Some(begin) = at(position + HEADER) else { return false };
+                let first = (length as usize).min(kernel.length - begin);
+                whole.clear();
+                for (from, length) in [(begin, first), (*page, length as usize - first)] {
+                    whole.extend_from_slice(kernel.bytes(from, length).unwrap_or_default());
+                }
+                take(&whole);
+            }
+            position += (HEADER + u64::from(length)).next_multiple_of(HEADER);
+        }
+        true
+    }
+}
+
 /// Moves the position up to which a ring was read, when dropped.
 struct Advance<'a> {
     read: &'a AtomicU64,
@@ -218,6 +249,31 @@ mod tests {
             assert_eq!(kernel.read(), kernel.1);
         }
         assert!(kernel.1 > 20 * SIZE);
+    }
+
+    /// What is not read can be looked at, over the end of the data too, and is read afterwards; what
+    /// is discarded is left out, and what is being written ends the look.
+    #[test]
+    fn records_are_peeked_at() {
+        let mut kernel = Kernel::new();
+        let mut ring = RingPages::map(kernel.0.as_fd(), SIZE).unwrap();
+        let peeked = |ring: &RingPages| {
+            let mut seen = Vec::new();
+            (ring.peek(|record| seen.push(record.to_vec())), seen)
+        };
+        for number in 0..500_u32 {
+            let bytes: Vec<Vec<u8>> = (1..4).map(|at| vec![number.to_le_bytes()[0] + at; 30]).collect();
+            kernel.record(0, &bytes[0]);
+            kernel.record(DISCARDED, &bytes[1]);
+            kernel.record(0, &bytes[2]);
+            let unread = vec![bytes[0].clone(), bytes[2].clone()];
+            assert_eq!(peeked(&ring), (true, unread.clone()), "{number}");
+            assert_eq!([ring.next(<[u8]>::to_vec), ring.next(<[u8]>::to_vec)], [0, 1].map(|at| Some(unread[at].clone())));
+            assert_eq!(peeked(&ring), (true, Vec::new()));
+        }
+        kernel.record(0, b"first");
+        kernel.record(BUSY, b"second");
+        assert_eq!(peeked(&ring), (false, vec![b"first".to_vec()]));
     }
 
     /// A record that is being written holds up those behind it; one that was discarded is passed

@@ -12,6 +12,8 @@ pub(super) struct Figures {
     pub(super) flows: AtomicU64,
     pub(super) passed_over: AtomicU64,
     pub(super) folded: AtomicU64,
+    /// Packets that a killed process had read, and not sent in rows.
+    pub(super) lost_before: AtomicU64,
     panicked: AtomicU64,
     panicked_packets: AtomicU64,
     panicked_bytes: AtomicU64,

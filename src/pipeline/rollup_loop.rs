@@ -16,10 +16,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_flow::clock::unix_ns;
 use webb_flow::open::ListingStep;
 use webb_index::{Index, Place};
-use webb_otlp::{Encoded, Feed, Output, Request, Stream};
+use webb_otlp::{Encoded, Feed, LastWindow, Output, Request, Stream};
 use webb_rollup::{DEFAULT_SPREAD, Encoder, Lost, Rollups, Seen, Settings, Totals, Window, Windows};
 
 use super::rollup_figures::{Figures, RollupCounts};
+use super::rollup_ledger::{RollupLedger, Start};
 use super::rollup_site::{ROLLUPS_SCOPE, RollupSite, new_instance, resource, spread, uuid};
 use super::{Batch, Item, Lane, Lifecycle};
 
@@ -61,16 +62,13 @@ pub struct RollupState {
     taken: AtomicU64,
     work: Mutex<Work>,
     figures: Figures,
-    /// Reads what the eBPF programs have seen.
-    seen: OnceLock<ReadSeen>,
-    /// Unix time at which the last window of a process before ended.
-    ended_before: OnceLock<u64>,
+    /// Sources of heartbeats.
+    ledger: OnceLock<RollupLedger>,
+    /// Last window of a process before.
+    before: OnceLock<LastWindow>,
     /// Most connections that can be open, and what requests a listing of them.
     following: OnceLock<(usize, RequestListing)>,
 }
-
-/// Reads what the eBPF programs have seen; none if that fails.
-type ReadSeen = Box<dyn Fn() -> Option<Seen> + Send + Sync>;
 
 /// Requests a listing of all open connections.
 type RequestListing = Box<dyn Fn() + Send + Sync>;
@@ -99,8 +97,12 @@ struct Work {
     /// Place of this node in the requests.
     place: Place,
     index: Arc<Index>,
-    /// Unix time at which the last window ended.
-    last_ns: Option<u64>,
+    /// The last window that has ended.
+    last: Option<LastWindow>,
+    /// What the ledger began with; none while it is not known what was read before.
+    start: Option<Start>,
+    /// The next instance has what was counted before it.
+    is_handed_over: bool,
     /// Time at which the rows of the last window are sent.
     flush_at: Option<Instant>,
     /// Losses of flows that are known, and when a listing makes them good.
@@ -129,7 +131,9 @@ impl RollupState {
             wanted: Arc::default(),
             place: Place::default(),
             index: Arc::default(),
-            last_ns: None,
+            last: None,
+            start: None,
+            is_handed_over: false,
             flush_at: None,
             skipped: 0,
             list_at: None,
@@ -139,9 +143,9 @@ impl RollupState {
         };
         let (wants, taken) = (AtomicU64::new(0), AtomicU64::new(0));
         let (wanted, work) = (ArcSwap::default(), Mutex::new(work));
-        let (figures, seen, following) = (Figures::default(), OnceLock::new(), OnceLock::new());
-        let ended_before = OnceLock::new();
-        Self { lane, site, instance, wanted, wants, taken, work, figures, seen, ended_before, following }
+        let (figures, ledger, following) = (Figures::default(), OnceLock::new(), OnceLock::new());
+        let before = OnceLock::new();
+        Self { lane, site, instance, wanted, wants, taken, work, figures, ledger, before, following }
     }
 
     /// Identity of the process, a UUID. Rows have it until they begin anew.
@@ -149,15 +153,16 @@ impl RollupState {
         uuid(self.instance)
     }
 
-    /// Has heartbeats say how many packets the programs saw, and how many no row has. Applies once.
-    pub fn reads_seen(&self, read: ReadSeen) {
-        let _first_stays = self.seen.set(read);
+    /// Has heartbeats say how many packets the programs saw, and how many no row has. Applies once,
+    /// before rows are wanted.
+    pub fn reads_seen(&self, ledger: RollupLedger) {
+        let _first_stays = self.ledger.set(ledger);
     }
 
-    /// Has the first gap begin where the last window of a process before ended. Applies once,
-    /// before rows are wanted.
-    pub fn ended_before(&self, unix_ns: u64) {
-        let _first_stays = self.ended_before.set(unix_ns);
+    /// Has the first gap begin where this last window of a process before ended, and the ledger go
+    /// on from there if the programs' maps were taken over. Applies once, before rows are wanted.
+    pub fn go_on_from(&self, window: LastWindow) {
+        let _first_stays = self.before.set(window);
     }
 
     /// Has rows say how many connections are open, `most` at most; `list` requests a listing of
@@ -167,7 +172,7 @@ impl RollupState {
     }
 
     fn seen(&self) -> Option<Seen> {
-        self.seen.get()?()
+        self.ledger.get()?.seen()
     }
 
     /// The lane that flows come from.
@@ -194,9 +199,41 @@ impl RollupState {
         self.figures.counts()
     }
 
-    /// Flows that never came to a row, since start: those that were skipped or lost to a panic.
+    /// Flows that never came to a row, since start: those that were skipped or lost to a panic, and
+    /// packets that a killed process had read.
     pub fn lost(&self) -> Lost {
-        self.lane.skipped_of_rows() + self.figures.panicked()
+        self.lost_here() + Lost { packets: self.figures.lost_before.load(Relaxed), ..Lost::default() }
+    }
+
+    fn lost_here(&self) -> Lost {
+        let of_reader = self.ledger.get().map(|ledger| (ledger.unrolled)().panicked).unwrap_or_default();
+        self.lane.skipped_of_rows() + self.figures.panicked() + of_reader
+    }
+
+    /// Begins the ledger with what is wanted now. Rows of a process that has read nothing yet have
+    /// all that it will read; else what went before is of no row.
+    fn begin_ledger(&self, work: &mut Work) {
+        let counts = self.counts();
+        let has_read = work.has_begun || counts.ignored > 0 || self.lane.skipped() > 0;
+        let Some(ledger) = self.ledger.get().filter(|_| !has_read) else {
+            work.start = None;
+            return work.encoder.begin_from(self.lost(), self.seen());
+        };
+        let note = self.before.get().map_or("", |window| &window.note);
+        let start = ledger.start(note);
+        (work.start, work.is_handed_over) = (Some(start), ledger.handed_over.is_some());
+        self.figures.lost_before.store(start.lost_packets, Relaxed);
+        work.encoder.begin_from(Lost::default(), Some(start.seen));
+    }
+
+    /// The window that has ended, with what the next process goes on from.
+    fn last_window(&self, work: &Work, end_ns: u64, seen: Option<Seen>) -> LastWindow {
+        let note = self.ledger.get().zip(seen).map(|(ledger, seen)| {
+            let of_rows = work.rollups.totals().packets + self.lost_here().packets;
+            let has_all = work.start.filter(|_| self.counts().ignored == 0);
+            ledger.note(seen, has_all.map(|start| start.read_packets + of_rows))
+        });
+        LastWindow { end_ns, note: note.unwrap_or_default() }
     }
 
     fn work(&self) -> MutexGuard<'_, Work> {
@@ -240,7 +277,7 @@ impl RollupState {
                 self.end(work, now_ns);
                 work.rollups.list(ListingStep::Reset);
             } else if !work.wanted.is_on() {
-                work.encoder.begin_from(self.lost(), self.seen());
+                self.begin_ledger(work);
             }
             work.flush();
             work.wanted = wanted;
@@ -285,11 +322,11 @@ impl RollupState {
         work.rollups.apply(work.settings);
         self.list();
         work.windows = Some(Windows::new(work.settings.window, now_ns));
-        let last_ns = work.last_ns.or_else(|| self.ended_before.get().copied());
+        let last_ns = work.last.as_ref().or_else(|| self.before.get()).map(|window| window.end_ns);
         // The clock may have gone back while no rows were wanted.
         let last_ns = last_ns.filter(|last_ns| *last_ns <= now_ns);
-        let Work { encoder, feeds, held, .. } = work;
-        add_to_all(feeds, held, encoder.gap(last_ns, now_ns));
+        let Work { encoder, feeds, held, is_handed_over, .. } = work;
+        add_to_all(feeds, held, encoder.gap(last_ns, now_ns, std::mem::take(is_handed_over)));
         work.hold();
     }
 
@@ -342,10 +379,10 @@ impl RollupState {
             self.make_feeds(work);
         }
         let Work { rollups, encoder, feeds, held, .. } = work;
-        let missing = (self.lost(), self.seen());
-        encoder.window(window, rollups, missing, now_ns, |record| add_to_all(feeds, held, record));
+        let seen = self.seen();
+        encoder.window(window, rollups, (self.lost(), seen), now_ns, |record| add_to_all(feeds, held, record));
         work.hold();
-        work.last_ns = Some(now_ns.min(window.end_ns()));
+        work.last = Some(self.last_window(work, now_ns.min(window.end_ns()), seen));
         self.figures.windows.fetch_add(1, Relaxed);
         self.publish(work);
     }
@@ -379,7 +416,7 @@ impl Work {
             let held = std::mem::take(&mut self.held).into_iter();
             let (of_it, rest): (Vec<_>, Vec<_>) = held.partition(|(other, _)| Arc::ptr_eq(other, &output));
             self.held = rest;
-            output.offer_window(of_it.into_iter().map(|(_, request)| request), self.last_ns);
+            output.offer_window(of_it.into_iter().map(|(_, request)| request), self.last.clone());
         }
     }
 

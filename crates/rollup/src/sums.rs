@@ -51,6 +51,14 @@ pub struct Connections {
     pub open: u32,
 }
 
+impl Connections {
+    /// True for an event of the programs that one of these counts.
+    pub fn have(event: &ConnectionEvent) -> bool {
+        use ConnectionEvent::{Accepted, Refused, ResetByAcceptor, ResetByOpener, TimedOut, Unreachable};
+        matches!(event, Accepted | Refused | TimedOut | Unreachable | ResetByOpener | ResetByAcceptor)
+    }
+}
+
 /// The sums of a row within one window. Those of packets are first: nearly all flows are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[repr(C)]
