@@ -14,6 +14,7 @@ use aya::programs::{SchedClassifier, TcAttachType};
 use crate::harness::{Agent, Counters, DEATHSTAR_A, DEVICES, Lab, TIEFIGHTER, XWING, inside, request};
 use crate::layer7::METRICS;
 use crate::ledger::{adds_up, seen_is_what_passed};
+use crate::rollups::{Receiver, Row, sum};
 use crate::scrape::Scrape;
 
 /// A BPF filesystem of the test's own: what is pinned in it is gone with it.
@@ -207,6 +208,79 @@ fn what_a_killed_agent_had_not_read() {
     let [set] = &others[..] else { panic!("{others:?}") };
     let links = fs::read_dir(set.join("links")).unwrap().count();
     assert_eq!(links, 2 * (DEVICES.len() - 1) + 1, "two for each interface, and the drop tracepoint's");
+}
+
+/// Packets of all heartbeats of an instance, or of all: seen, missing or foreign, in rows or lost.
+fn ledger(rows: &[Row], of_instance: Option<&str>) -> [u64; 3] {
+    let with = [Some(("event", "webb.heartbeat")), of_instance.map(|id| ("service.instance.id", id))];
+    let with: Vec<(&str, &str)> = with.into_iter().flatten().collect();
+    let of = |names: &[&str]| names.iter().map(|name| sum(rows, &format!("webb.{name}_packets"), &with)).sum();
+    [of(&["ledger.seen"]), of(&["ledger.missing", "ledger.foreign"]), of(&["rollup.lost"]) + sum(rows, "webb.rollup.packets", &with)]
+}
+
+/// Heartbeats over a handover: what the programs saw is what rows have, what was missing and what a
+/// killed agent had read and not sent. With a spool directory that is so over all agents, and the
+/// drops beyond the budget of the time without one are in it; without, for the agent that took over.
+#[test]
+fn heartbeats_go_on() {
+    let Some(lab) = Lab::up() else { return };
+    lab.hush();
+    let pins = BpfFilesystem::mount(&lab);
+    let directory = lab.dir.path().join("spool");
+    fs::create_dir(&directory).unwrap();
+    let spool = format!(", spool: {{directory: '{}'}}", directory.display());
+    for (signal, spool) in [("KILL", &*spool), ("TERM", &*spool), ("KILL", "")] {
+        let receiver = Receiver::with(&lab, "node", "rollups: {window: 1s}\n", spool);
+        let more = format!("drop_budget: 20\noutputs_config: {}\n", receiver.outputs);
+        let mut old = Agent::start_with(&lab, &config(&pins.directory(), &more));
+        let of = |event: &str| receiver.rows().into_iter().filter(|row| row["event"] == event).collect::<Vec<Row>>();
+        let first = ledger_instance(&mut old, || of("webb.gap").first().cloned());
+        let traffic = Traffic::start(&lab);
+        let seen = |of_instance: Option<&str>| ledger(&receiver.rows(), of_instance)[0];
+        old.wait_until("packets in rows", |_| seen(Some(&first)) > 200);
+        let suppressed = old.scrape().sum("webb_ledger_packets_total", &[("outcome", "suppressed")]);
+        if signal == "KILL" {
+            // In the middle of a window, some of what was read is in no row.
+            sleep(Duration::from_millis(500));
+        }
+        old.signal(signal);
+        old.ended();
+        sleep(Duration::from_secs(2));
+        let mut new = Agent::start_with(&lab, &config(&pins.directory(), &more));
+        assert_eq!(outcome(&new.scrape(), "taken_over"), 1, "{}", new.log());
+        let second = ledger_instance(&mut new, || of("webb.gap").get(1).cloned());
+        assert_eq!(of("webb.gap")[1].get("webb.gap.handed_over").map(String::as_str), Some("true"));
+        traffic.stop();
+        let lacks = |name: &str| sum(&of("webb.heartbeat"), name, &[("service.instance.id", &second)]);
+        let apart = lab.socket("node", "127.0.0.1:0");
+        new.wait_until("drops without a pod", |_| {
+            let _refused = apart.send_to(b"no pod has it", "127.0.0.1:9");
+            lacks("webb.ledger.foreign_packets") > 0
+        });
+        let whole = (!spool.is_empty()).then_some(None);
+        new.wait_until("the ledger closes", |new| {
+            let at_rest = adds_up(&new.scrape()).is_ok();
+            let [seen, missing, rows] = ledger(&receiver.rows(), whole.unwrap_or(Some(&second)));
+            at_rest && seen == missing + rows && seen > 0
+        });
+        let scrape = new.scrape();
+        assert_eq!(lacks("webb.rollup.lost_packets") > 0, signal == "KILL" && !spool.is_empty(), "{signal} {spool}");
+        assert_eq!(scrape.sum("webb_rollup_flows_total", &[("outcome", "not_wanted")]), 0);
+        if !spool.is_empty() {
+            let all = scrape.sum("webb_ledger_packets_total", &[("outcome", "suppressed")]);
+            assert!(all > suppressed + 20);
+            let [_, missing, _] = ledger(&receiver.rows(), None);
+            assert!(missing >= all - suppressed, "{missing} of {all}");
+        }
+        new.signal("TERM");
+        new.ended();
+    }
+}
+
+/// The instance of a gap record.
+fn ledger_instance(agent: &mut Agent, gap: impl Fn() -> Option<Row>) -> String {
+    agent.wait_until("a gap", |_| gap().is_some());
+    gap().unwrap()["service.instance.id"].clone()
 }
 
 /// Maps of another layout are not opened: counting begins anew, with programs that are attached

@@ -37,7 +37,7 @@ impl Receiver {
     }
 
     /// The same with more keys of the output.
-    fn with(lab: &Lab, node: &str, sections: &str, more: &str) -> Self {
+    pub(crate) fn with(lab: &Lab, node: &str, sections: &str, more: &str) -> Self {
         let listener = lab.listener(node, "127.0.0.1:0");
         let port = listener.local_addr().unwrap().port();
         let rows: Arc<Mutex<Vec<Row>>> = Arc::default();
@@ -150,7 +150,7 @@ pub(crate) fn sum(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
 }
 
 /// Both directions.
-fn both(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
+pub(crate) fn both(rows: &[Row], of: &str, with: &[(&str, &str)]) -> u64 {
     ["sent", "received"].iter().map(|way| sum(rows, &format!("webb.{of}.{way}"), with)).sum()
 }
 
