@@ -318,3 +318,32 @@ impl http::LostEvents for Losses {
         [0, self.swept.lost_notices(), self.lanes.skipped().of_hubble(), missed]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each loss has its number in a heartbeat; events that rows have no sum for are none.
+    #[test]
+    fn what_rows_lack() {
+        let mut hooks = [Totals::default(); HOOKS];
+        for totals in &mut hooks {
+            (totals.seen_packets, totals.reported_packets, totals.untracked_packets) = (100, 60, 10);
+            (totals.suppressed_packets, totals.suppressed_bytes, totals.flooded_packets) = (8, 480, 3);
+            totals.stopped_packets = 4;
+            totals.lost_events[ConnectionEvent::Refused as usize] = 7;
+            totals.lost_events[ConnectionEvent::Sample as usize] = 50;
+        }
+        let retransmits = Retransmits { sent: [9; 3], suppressed: [2; 3], lost: [1; 3], ..Retransmits::default() };
+        let seen = Seen {
+            packets: 500,
+            missing_packets: 90,
+            missing_bytes: 5 * 480,
+            foreign_packets: 35,
+            missing_events: 35,
+            missing_retransmits: 9,
+        };
+        assert_eq!(seen_of(&hooks, Some(retransmits)), seen);
+        assert_eq!(seen_of(&hooks, None).missing_retransmits, 0);
+    }
+}

@@ -1,5 +1,6 @@
 //! Outputs: the rollups, what they are sent to, and the file that says so.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use webb_observer::stream::{FlowCounts, FlowStream};
 use webb_otlp::{Environment, Loss, Stream};
 use webb_settings::{Problems, Resolved, Settings, read_file};
 
+use super::ledger;
 use super::metrics::Added;
 use super::observer::Observing;
 use super::parts::{Parts, finish};
@@ -20,9 +22,10 @@ use crate::actors::output_follower::{FollowedOutputs, OutputFollower};
 use crate::actors::outputs::{OutputFactory, Outputs, Streams};
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Finish, flows, rollups};
+use crate::bpf_loader::{Ledger, TakenOver};
 use crate::exports::{self, OutputsFile};
 use crate::families::Rows;
-use crate::pipeline::{Consumer, HistoryState, Lane, RollupLedger, RollupSite, RollupState, resource};
+use crate::pipeline::{Consumer, Counters, HistoryState, Lane, RollupSite, RollupState, resource};
 use crate::selfmetrics::{self as own, SelfMetrics};
 
 /// Longest wait for the first look at the file of outputs: beyond what is waited for within it.
@@ -99,18 +102,23 @@ impl Sending {
         self.state.lane()
     }
 
-    /// Has heartbeats say what the programs have seen ([`RollupState::reads_seen`]).
-    pub(super) fn reads_seen(&self, ledger: RollupLedger) {
-        self.state.reads_seen(ledger);
-    }
-
-    /// Waits for the first look at the file of outputs, so that rows have what the reader reads
-    /// first; not for a file system that hangs.
-    pub(super) async fn first_look(&self) {
+    /// Has heartbeats say what the programs have seen, and waits for the first look at the file of
+    /// outputs, so that rows have what the reader reads first; not for a file system that hangs.
+    ///
+    /// # Errors
+    /// If the kernel's counters cannot be read.
+    pub(super) async fn go_on(
+        &self,
+        (ledger, taken_over): (&Ledger, Option<TakenOver>),
+        counters: &Arc<Counters>,
+    ) -> io::Result<()> {
+        let ledger = ledger::of_rollups(ledger.clone(), taken_over, Arc::clone(counters));
+        self.state.reads_seen(ledger.map_err(io::Error::other)?);
         let looked = self.follower.send(FirstLook);
         if tokio::time::timeout(FIRST_LOOK_LIMIT, looked).await.is_err() {
             tracing::warn!("the outputs are not configured in time: flows until then are not sent");
         }
+        Ok(())
     }
 
     /// Has rows say how many connections are open ([`RollupState::follows_connections`]).

@@ -138,10 +138,9 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let responder = sockets.health.take().map(|socket| health::respond(supervision, socket));
     let wanted = kernel_metrics::Wanted::new(&settings.agent_metrics);
     let (mut loaded, node) = load((loader, privileges, &confinement), settings, &configured).await?;
-    let (objects, layer7_maps) = ((loaded.take_objects(), node), loaded.layer7());
+    let (objects, layer7_maps, taken_over) = ((loaded.take_objects(), node), loaded.layer7(), loaded.taken_over());
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
-    let taken_over = loaded.taken_over();
 
     let index = Arc::new(ArcSwap::from_pointee(Index::not_ready()));
     let waker = Waker::new()?;
@@ -155,9 +154,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, beside);
     let counters = Arc::new(Counters::default());
     if let Some(sending) = &sending {
-        let ledger = ledger::of_rollups(kernel_ledger.clone(), taken_over, Arc::clone(&counters));
-        sending.reads_seen(ledger.map_err(std::io::Error::other)?);
-        sending.first_look().await;
+        sending.go_on((&kernel_ledger, taken_over), &counters).await?;
     }
     let Tracking { translations, heard, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;

@@ -262,7 +262,7 @@ mod tests {
             (ring.peek(|record| seen.push(record.to_vec())), seen)
         };
         for number in 0..500_u32 {
-            let bytes: Vec<Vec<u8>> = (1..4).map(|at| vec![number.to_le_bytes()[0] + at; 30]).collect();
+            let bytes: Vec<Vec<u8>> = (1..4).map(|at| vec![number.to_le_bytes()[0] ^ at; 30]).collect();
             kernel.record(0, &bytes[0]);
             kernel.record(DISCARDED, &bytes[1]);
             kernel.record(0, &bytes[2]);

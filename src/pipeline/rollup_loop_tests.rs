@@ -214,7 +214,7 @@ fn a_gap_begins_with_the_window_of_before() {
         let (output, now) = (plain_output(), Instant::now());
         let state = state("worker-1", &output);
         if let Some(before) = before {
-            state.ended_before(before * S);
+            state.go_on_from(LastWindow { end_ns: before * S, ..LastWindow::default() });
         }
         let work = &mut *state.work();
         state.turn(work, 90 * S, now);

@@ -207,3 +207,19 @@ impl Share {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An event of the programs is one that connections count, or is not: a lost one is missing
+    /// there, or is not.
+    #[test]
+    fn events_that_connections_count() {
+        for event in ConnectionEvent::ALL.into_iter().filter(|event| event.is_recorded()) {
+            let mut sums = Sums::default();
+            sums.add_event(event, 1, true);
+            assert_eq!(Connections::have(&event), sums.connections != Connections::default(), "{event:?}");
+        }
+    }
+}
