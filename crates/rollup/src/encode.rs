@@ -199,7 +199,10 @@ impl Encoder {
 }
 
 fn head(event_name: &'static str, severity: Severity, window: Window, now_ns: u64) -> Head<'static> {
-    Head { time_ns: window.end_ns(), observed_ns: now_ns, severity, event_name, trace_id: None, body: "" }
+    // A window that a stop cuts short ends then: a time to come would be in no store's "until now".
+    // Where the clock went back its rows stay within it.
+    let time_ns = window.end_ns().min(now_ns.max(window.start_ns() + 1));
+    Head { time_ns, observed_ns: now_ns, severity, event_name, trace_id: None, body: "" }
 }
 
 /// 128 bits that tell a record from all others: of its writer, its window and its key.

@@ -82,8 +82,9 @@ fn full_row() -> (RowKey, Sums) {
 fn a_row_is_a_record() {
     let (key, sums) = full_row();
     let mut encoder = Encoder::new(7);
-    let record = decode(encoder.row(WINDOW, &key, &sums, 999));
-    assert_eq!((record.time_unix_nano, record.observed_time_unix_nano), (180_000_000_000, 999));
+    let now_ns = 185_000_000_000;
+    let record = decode(encoder.row(WINDOW, &key, &sums, now_ns));
+    assert_eq!((record.time_unix_nano, record.observed_time_unix_nano), (180_000_000_000, now_ns));
     assert_eq!((record.severity_number, record.event_name.as_str(), &record.body), (13, "webb.rollup", &None));
     assert_eq!(record.dropped_attributes_count, 0);
     let mut attributes = attributes(&record);
@@ -190,6 +191,21 @@ fn a_window_ends_with_a_heartbeat() {
     assert_eq!(of_rows(&unread), ["0"; 4], "a loss is said once");
     assert!(!unread.contains_key("webb.ledger.seen_packets"));
     assert_eq!(of_ledger(&self::attributes(&window(8, seen(1600, 12))[0])), ["100", "0", "0", "1", "0", "0"]);
+}
+
+/// A window that a stop cuts short ends then: no record is of a time to come. One that a step of
+/// the clock ends stays within itself.
+#[test]
+fn a_window_that_is_cut_short_ends_then() {
+    let mut encoder = Encoder::new(7);
+    let mut rollups = Rollups::new(Settings::default());
+    for (now_s, time_ns) in [(185, 180_000_000_000), (180, 180_000_000_000), (133, 133_000_000_000), (90, 120_000_000_001)] {
+        encoder.window(WINDOW, &mut rollups, (Lost::default(), None), now_s * 1_000_000_000, |record| {
+            let heartbeat = decode(record);
+            assert_eq!(heartbeat.time_unix_nano, time_ns);
+            assert_eq!(attributes(&heartbeat)["webb.window.seconds"], "60");
+        });
+    }
 }
 
 /// An instance says that nothing is known of the time before it.

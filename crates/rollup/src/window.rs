@@ -12,6 +12,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// Its start, in nanoseconds of Unix time.
+    pub fn start_ns(&self) -> u64 {
+        self.start.saturating_mul(1_000_000_000)
+    }
+
     /// Its end, in nanoseconds of Unix time.
     pub fn end_ns(&self) -> u64 {
         (self.start + self.seconds).saturating_mul(1_000_000_000)
@@ -51,7 +56,7 @@ impl Windows {
     /// The time until the window ends, by the clock `unix_ns`.
     pub fn remaining(&self, unix_ns: u64) -> Duration {
         // After a step back of the clock the window ends at once.
-        let start_ns = self.open.start.saturating_mul(1_000_000_000);
+        let start_ns = self.open.start_ns();
         if unix_ns < start_ns {
             Duration::ZERO
         } else {
