@@ -43,9 +43,15 @@ pub(super) fn check(resolved: &mut Resolved) -> Result<(), Problems> {
         return Ok(());
     }
     let found = exports::read_outputs(read_file(&path)?, &Environment::of_process())?;
-    if found.rollups.window.is_zero() && found.flows.is_none() && !found.outputs.is_empty() {
-        let message = "`outputs_config`: nothing is sent: `rollups.window` is 0s, and there is no section `flows`";
-        resolved.warn("outputs_config", message);
+    let why = if found.has_no_list {
+        Some("the file has no outputs: expected `otlp` or `kafka`; `otlp: []` says that there are none")
+    } else if found.rollups.window.is_zero() && found.flows.is_none() && !found.outputs.is_empty() {
+        Some("`rollups.window` is 0s, and there is no section `flows`")
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        resolved.warn("outputs_config", format!("`outputs_config`: nothing is sent: {why}"));
     }
     for orphan in webb_otlp::orphans(found.outputs.iter().map(|output| &output.config)) {
         resolved.warn("outputs_config", format!("`outputs_config`: {orphan}"));

@@ -30,6 +30,8 @@ pub struct OutputsFile {
     pub flows: Option<FlowSettings>,
     /// The receivers, in the file's order.
     pub outputs: Vec<Output>,
+    /// The file has no list of receivers, not even an empty one.
+    pub has_no_list: bool,
     /// The file, for [`webb_settings::Problem::render`].
     pub file: Arc<SourceFile>,
 }
@@ -42,7 +44,7 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
     let file = Arc::new(file);
     let mut found = Findings::default();
     let (mut rollups, mut spread) = (webb_rollup::Settings::default(), 0);
-    let (mut flows, mut outputs) = (None, Vec::new());
+    let (mut flows, mut outputs, mut has_no_list) = (None, Vec::new(), true);
     match Node::read(&file.text) {
         // A file is empty for a moment while it is written; one without outputs says so.
         Ok(root) if matches!(root.value, Value::Null) => {
@@ -57,12 +59,13 @@ pub fn read(file: SourceFile, environment: &Environment) -> Result<OutputsFile, 
             (rollups, spread) = rollups::read(&mut values, of_rollups);
             flows = flows::read(&mut values, &root, of_flows);
             let configured = [!rollups.window.is_zero(), flows.is_some()];
+            has_no_list = otlp.is_none() && kafka.is_none();
             outputs = read_outputs(&mut values, [otlp, kafka], environment, configured);
         }
         Err(problem) => found.problems.push(problem),
     }
     if found.problems.is_empty() {
-        return Ok(OutputsFile { rollups, spread, flows, outputs, file });
+        return Ok(OutputsFile { rollups, spread, flows, outputs, has_no_list, file });
     }
     Err(found.into_problems(file))
 }

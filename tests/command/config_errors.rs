@@ -204,7 +204,12 @@ fn outputs_without_a_stream_are_said() {
     assert!(idle.contains(said) && idle.contains("valid, 1 warning"), "{idle}");
     for fed in ["flows: {}\notlp:\n- {name: main, endpoint: 'https://a'}\n", "otlp: []\n"] {
         let answer = check(&format!("rollups: {{window: 0s}}\n{fed}"));
-        assert!(!answer.contains(said), "{answer}");
+        assert!(!answer.contains("nothing is sent"), "{answer}");
+    }
+    for without in ["{}\n", "rollups: {}\n", "flows: {}\n"] {
+        let idle = check(without);
+        let said = "nothing is sent: the file has no outputs";
+        assert!(idle.contains(said) && idle.contains("valid, 1 warning"), "{without}: {idle}");
     }
 }
 
