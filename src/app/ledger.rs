@@ -114,10 +114,8 @@ pub(super) fn of_rollups(
 ) -> Result<RollupLedger, RunError> {
     let maps = ledger.maps_id()?;
     let retransmits = ledger.retransmits()?;
-    let handed_over = taken_over.map(|TakenOver { totals, read_packets }| HandedOver {
-        seen: seen_of(&totals, retransmits),
-        read_packets,
-    });
+    let handed_over = taken_over
+        .map(|TakenOver { totals, read_packets }| HandedOver { seen: seen_of(&totals, retransmits), read_packets });
     let unrolled = move || {
         let [foreign_packets, flows, packets] =
             [&counters.foreign, &counters.panicked, &counters.panicked_packets].map(|count| count.load(Relaxed));

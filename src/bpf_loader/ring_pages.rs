@@ -268,7 +268,10 @@ mod tests {
             kernel.record(0, &bytes[2]);
             let unread = vec![bytes[0].clone(), bytes[2].clone()];
             assert_eq!(peeked(&ring), (true, unread.clone()), "{number}");
-            assert_eq!([ring.next(<[u8]>::to_vec), ring.next(<[u8]>::to_vec)], [0, 1].map(|at| Some(unread[at].clone())));
+            assert_eq!(
+                [ring.next(<[u8]>::to_vec), ring.next(<[u8]>::to_vec)],
+                [0, 1].map(|at| Some(unread[at].clone()))
+            );
             assert_eq!(peeked(&ring), (true, Vec::new()));
         }
         kernel.record(0, b"first");

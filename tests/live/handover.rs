@@ -215,7 +215,11 @@ fn ledger(rows: &[Row], of_instance: Option<&str>) -> [u64; 3] {
     let with = [Some(("event", "webb.heartbeat")), of_instance.map(|id| ("service.instance.id", id))];
     let with: Vec<(&str, &str)> = with.into_iter().flatten().collect();
     let of = |names: &[&str]| names.iter().map(|name| sum(rows, &format!("webb.{name}_packets"), &with)).sum();
-    [of(&["ledger.seen"]), of(&["ledger.missing", "ledger.foreign"]), of(&["rollup.lost"]) + sum(rows, "webb.rollup.packets", &with)]
+    [
+        of(&["ledger.seen"]),
+        of(&["ledger.missing", "ledger.foreign"]),
+        of(&["rollup.lost"]) + sum(rows, "webb.rollup.packets", &with),
+    ]
 }
 
 /// Heartbeats over a handover: what the programs saw is what rows have, what was missing and what a

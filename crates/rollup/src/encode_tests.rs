@@ -162,7 +162,8 @@ fn ids_tell_records_apart() {
 fn a_window_ends_with_a_heartbeat() {
     let mut rollups = Rollups::new(Settings { keys: Keys::default(), ..Settings::default() });
     let mut encoder = Encoder::new(7);
-    let seen = |packets, missing| Some(Seen::of([packets, missing, 60 * missing, packets / 100, 3 * missing, 5 * missing]));
+    let seen =
+        |packets, missing| Some(Seen::of([packets, missing, 60 * missing, packets / 100, 3 * missing, 5 * missing]));
     let lost = |flows| Lost { flows, packets: 2 * flows, bytes: 100 * flows };
     // The programs were there before the instance, and the thread of the rollups was.
     encoder.begin_from(lost(5), seen(1000, 10));
@@ -183,7 +184,11 @@ fn a_window_ends_with_a_heartbeat() {
     let of_ledger = |attributes: &BTreeMap<String, String>| {
         let names = ["seen_packets", "missing_packets", "missing_bytes", "foreign_packets"];
         let more = ["missing_connection_events", "missing_retransmits"];
-        [&names[..], &more].concat().iter().map(|name| attributes[&format!("webb.ledger.{name}")].clone()).collect::<Vec<_>>()
+        [&names[..], &more]
+            .concat()
+            .iter()
+            .map(|name| attributes[&format!("webb.ledger.{name}")].clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(of_ledger(&attributes), ["500", "2", "120", "5", "6", "10"]);
     // What could not be read belongs to the next window.
@@ -199,7 +204,9 @@ fn a_window_ends_with_a_heartbeat() {
 fn a_window_that_is_cut_short_ends_then() {
     let mut encoder = Encoder::new(7);
     let mut rollups = Rollups::new(Settings::default());
-    for (now_s, time_ns) in [(185, 180_000_000_000), (180, 180_000_000_000), (133, 133_000_000_000), (90, 120_000_000_001)] {
+    for (now_s, time_ns) in
+        [(185, 180_000_000_000), (180, 180_000_000_000), (133, 133_000_000_000), (90, 120_000_000_001)]
+    {
         encoder.window(WINDOW, &mut rollups, (Lost::default(), None), now_s * 1_000_000_000, |record| {
             let heartbeat = decode(record);
             assert_eq!(heartbeat.time_unix_nano, time_ns);

@@ -26,7 +26,8 @@ impl Seen {
 
     /// All fields.
     pub fn numbers(self) -> [u64; 6] {
-        let Self { packets, missing_packets, missing_bytes, foreign_packets, missing_events, missing_retransmits } = self;
+        let Self { packets, missing_packets, missing_bytes, foreign_packets, missing_events, missing_retransmits } =
+            self;
         [packets, missing_packets, missing_bytes, foreign_packets, missing_events, missing_retransmits]
     }
 
