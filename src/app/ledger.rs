@@ -109,13 +109,13 @@ fn suppressed(metrics: &SelfMetrics, ledger: Ledger, reasons: Reasons) -> Result
 /// What heartbeats of rows are held against.
 pub(super) fn of_rollups(
     ledger: Ledger,
-    taken_over: Option<TakenOver>,
+    taken_over: Option<&TakenOver>,
     counters: Arc<Counters>,
 ) -> Result<RollupLedger, RunError> {
     let maps = ledger.maps_id()?;
     let retransmits = ledger.retransmits()?;
     let handed_over = taken_over
-        .map(|TakenOver { totals, read_packets }| HandedOver { seen: seen_of(&totals, retransmits), read_packets });
+        .map(|before| HandedOver { seen: seen_of(&*before.totals, retransmits), read_packets: before.read_packets });
     let unrolled = move || {
         let [foreign_packets, flows, packets] =
             [&counters.foreign, &counters.panicked, &counters.panicked_packets].map(|count| count.load(Relaxed));

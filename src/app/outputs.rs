@@ -108,25 +108,6 @@ impl Sending {
         self.state.lane()
     }
 
-    /// Has heartbeats say what the programs have seen, and waits for the first look at the file of
-    /// outputs, so that rows have what the reader reads first; not for a file system that hangs.
-    ///
-    /// # Errors
-    /// If the kernel's counters cannot be read.
-    pub(super) async fn go_on(
-        &self,
-        (ledger, taken_over): (&Ledger, Option<TakenOver>),
-        counters: &Arc<Counters>,
-    ) -> io::Result<()> {
-        let ledger = ledger::of_rollups(ledger.clone(), taken_over, Arc::clone(counters));
-        self.state.reads_seen(ledger.map_err(io::Error::other)?);
-        let looked = self.follower.send(FirstLook);
-        if tokio::time::timeout(FIRST_LOOK_LIMIT, looked).await.is_err() {
-            tracing::warn!("the outputs are not configured in time: flows until then are not sent");
-        }
-        Ok(())
-    }
-
     /// Has rows say how many connections are open ([`RollupState::follows_connections`]).
     pub(super) fn follows_connections(&self, most: usize, list: Box<dyn Fn() + Send + Sync>) {
         self.state.follows_connections(most, list);
@@ -168,6 +149,26 @@ fn follow(
     let follower = OutputFollower::start(followed, parts.intensity("outputs"));
     parts.directory.add("outputs", follower.clone().recipient());
     (file, follower)
+}
+
+/// Has heartbeats say what the programs have seen, and waits for the first look at the file of
+/// outputs, so that rows have what the reader reads first; not for a file system that hangs.
+///
+/// # Errors
+/// If the kernel's counters cannot be read.
+pub(super) async fn go_on(
+    sending: Option<&Sending>,
+    (ledger, taken_over): (&Ledger, Option<&TakenOver>),
+    counters: &Arc<Counters>,
+) -> io::Result<()> {
+    let Some(sending) = sending else { return Ok(()) };
+    let ledger = ledger::of_rollups(ledger.clone(), taken_over, Arc::clone(counters));
+    sending.state.reads_seen(ledger.map_err(io::Error::other)?);
+    let looked = sending.follower.send(FirstLook);
+    if tokio::time::timeout(FIRST_LOOK_LIMIT, looked).await.is_err() {
+        tracing::warn!("the outputs are not configured in time: flows until then are not sent");
+    }
+    Ok(())
 }
 
 /// Rows about rollups and outputs; none without any.

@@ -138,12 +138,12 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let responder = sockets.health.take().map(|socket| health::respond(supervision, socket));
     let wanted = kernel_metrics::Wanted::new(&settings.agent_metrics);
     let (mut loaded, node) = load((loader, privileges, &confinement), settings, &configured).await?;
-    let (objects, layer7_maps, taken_over) = ((loaded.take_objects(), node), loaded.layer7(), loaded.taken_over());
+    let (objects, layer7_maps, taken_over) = ((loaded.take_objects(), node), loaded.layer7(), loaded.take_taken_over());
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
 
     let index = Arc::new(ArcSwap::from_pointee(Index::not_ready()));
-    let waker = Waker::new()?;
+    let (waker, counters) = (Waker::new()?, Arc::new(Counters::default()));
     let (commands, requests) = Commands::new(waker.clone());
     let network = Arc::new(Network::read().await?);
     let (names, resolver, mesh) = start_resolver(&parts, settings, &network, &index, commands.clone());
@@ -152,10 +152,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let sending = Sending::start(&parts, settings, observing.as_ref());
     let (beside, factory) = ((observing.as_ref(), sending.as_ref()), (parts.factory(settings, capacity), captures));
     let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, beside);
-    let counters = Arc::new(Counters::default());
-    if let Some(sending) = &sending {
-        sending.go_on((&kernel_ledger, taken_over), &counters).await?;
-    }
+    outputs::go_on(sending.as_ref(), (&kernel_ledger, taken_over.as_ref()), &counters).await?;
     let Tracking { translations, heard, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
@@ -175,8 +172,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let selection = loader::selection(&settings.interfaces);
     let watch = Arc::new(ProbeReconciler::new(loaded, selection, (network, one_sided), component));
 
-    let own = SelfMetrics::new()?;
-    let reloads = Arc::new(Reloads::loaded());
+    let (own, reloads) = (SelfMetrics::new()?, Arc::new(Reloads::loaded()));
     connections::ledger(&own, captures.then(|| kernel_ledger.clone()), Arc::clone(&fleet))?;
     ledger::programs(&own, kernel_ledger.clone(), (reasons, capacity), Arc::clone(&swept), (rings, &watch))?;
     layer7::ledger(&own, dissecting.as_ref())?;

@@ -182,10 +182,7 @@ impl Probes {
             Sweeper::new((run(SWEEP)?, run(BALANCE)?), take_map(&mut flow, "swept")?, buckets(settings.table_bytes));
         // The programs tell the time by what this writes.
         sweeper.balance().map_err(|error| refused(BALANCE, &error))?;
-        let rings = KernelRings::new(sources, pins.is_some());
-        let are_taken_over = pins.as_ref().is_some_and(Pins::are_taken_over);
-        let taken_over = are_taken_over.then(|| TakenOver::read(&ledger, &rings)).transpose()?;
-        let mut probes = Self {
+        let probes = Self {
             flow,
             drop,
             degraded,
@@ -193,7 +190,7 @@ impl Probes {
             tcx,
             attached: HashMap::new(),
             ports,
-            rings,
+            rings: KernelRings::new(sources, pins.is_some()),
             ledger,
             sweeper: Some(sweeper),
             objects: Some(objects),
@@ -202,10 +199,9 @@ impl Probes {
             entries,
             leftovers,
             handover: outcome,
-            taken_over,
+            taken_over: None,
         };
-        probes.take_over();
-        Ok(probes)
+        probes.take_over()
     }
 
     /// Features that are degraded although loading succeeded, one sentence each.

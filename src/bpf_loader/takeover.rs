@@ -18,10 +18,10 @@ use crate::network::Role;
 const READ_ATTEMPTS: u32 = 100;
 
 /// What a process of before had done with maps that were taken over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct TakenOver {
     /// The kernel's counters just before this process read its first record.
-    pub totals: [Totals; HOOKS],
+    pub totals: Box<[Totals; HOOKS]>,
     /// Packets of records that processes of before have read, since the maps were made.
     pub read_packets: u64,
 }
@@ -38,16 +38,16 @@ impl TakenOver {
             attempts -= 1;
             if attempts == 0 || is_whole && rings.ends() == before {
                 let reported: u64 = totals.iter().map(|totals| totals.reported_packets).sum();
-                return Ok(Self { totals, read_packets: reported.saturating_sub(unread) });
+                return Ok(Self { totals: Box::new(totals), read_packets: reported.saturating_sub(unread) });
             }
         }
     }
 }
 
 impl Probes {
-    /// What a process of before had done with the maps; none where they are new.
-    pub fn taken_over(&self) -> Option<TakenOver> {
-        self.taken_over
+    /// What a process of before had done with the maps; none where they are new, or if it was taken.
+    pub fn take_taken_over(&mut self) -> Option<TakenOver> {
+        self.taken_over.take()
     }
 
     /// Outcome of looking for what a process of before has left; none if it was not looked for, or
@@ -61,10 +61,13 @@ impl Probes {
         self.pins.is_some()
     }
 
-    /// Puts right what is beside the maps and links: interfaces of the map that have no program any
-    /// more, and the programs at the device.
-    pub(super) fn take_over(&mut self) {
-        let Some(pins) = &self.pins else { return };
+    /// Reads what was done with the maps, and puts right what is beside them and the links:
+    /// interfaces of the map that have no program any more, and the programs at the device.
+    pub(super) fn take_over(mut self) -> Result<Self, LoadError> {
+        let Some(pins) = &self.pins else { return Ok(self) };
+        if pins.are_taken_over() {
+            self.taken_over = Some(TakenOver::read(&self.ledger(), &self.rings())?);
+        }
         self.ports.retain(|index| pins.has(index));
         if [AT_SENDING, AT_SENT].iter().any(|entry| Entries::is_attached(pins, *entry))
             && let Err(error) = self.trace(true)
@@ -72,6 +75,7 @@ impl Probes {
             // Without it what the entries call is the program of before, which counts as well.
             tracing::warn!("programs at the device are not taken over: {error}");
         }
+        Ok(self)
     }
 
     /// Special properties of an interface whose links were left by a process of before; none if

@@ -21,7 +21,11 @@ impl Seen {
     /// What was seen since then.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
-        Self::of(std::array::from_fn(|at| self.numbers()[at].saturating_sub(before.numbers()[at])))
+        let mut numbers = self.numbers();
+        for (number, before) in numbers.iter_mut().zip(before.numbers()) {
+            *number = number.saturating_sub(before);
+        }
+        Self::of(numbers)
     }
 
     /// All fields.
