@@ -49,6 +49,7 @@ pub mod settings;
 mod signals;
 mod sweep_runs;
 mod sys;
+mod taken_over;
 mod takeover;
 pub mod traffic_control;
 
@@ -69,5 +70,5 @@ pub use reasons::{DropReasons, drop_reasons};
 pub use ring::{KernelRings, RingFill};
 pub use settings::{Attach, Layer7Settings, MAX_PORTS, ProgramSettings, Timeouts};
 pub use sweep_runs::SweepRuns;
-pub use takeover::TakenOver;
+pub use taken_over::TakenOver;
 pub use traffic_control::TrafficControl;

@@ -32,7 +32,7 @@ use super::plain::Plain;
 use super::ports::{Ports, Special, possible, programs};
 use super::ring::{KernelRings, RingSource};
 use super::settings::{Attach, ProgramSettings, buckets};
-use super::takeover::TakenOver;
+use super::taken_over::TakenOver;
 use super::{Cost, sys};
 use crate::network::{Interface, Role};
 use crate::privileges;

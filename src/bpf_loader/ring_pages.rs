@@ -251,8 +251,8 @@ mod tests {
         assert!(kernel.1 > 20 * SIZE);
     }
 
-    /// What is not read can be looked at, over the end of the data too, and is read afterwards; what
-    /// is discarded is left out, and what is being written ends the look.
+    /// What is not read can be looked at, over the end of the data too, and is read afterwards;
+    /// what is discarded is left out, and what is being written ends the look.
     #[test]
     fn records_are_peeked_at() {
         let mut kernel = Kernel::new();

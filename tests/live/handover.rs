@@ -224,7 +224,8 @@ fn ledger(rows: &[Row], of_instance: Option<&str>) -> [u64; 3] {
 
 /// Heartbeats over a handover: what the programs saw is what rows have, what was missing and what a
 /// killed agent had read and not sent. With a spool directory that is so over all agents, and the
-/// drops beyond the budget of the time without one are in it; without, for the agent that took over.
+/// drops beyond the budget of the time without one are in it. Without, it is so for the agent that
+/// took over.
 #[test]
 fn heartbeats_go_on() {
     let Some(lab) = Lab::up() else { return };
