@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counting_allocator::{allocations, bytes};
-use webb_cluster::{Cache, CacheSettings, Kind, Node, Object, ObjectKey, Pod, Reference, Service, Slice};
+use webb_cluster::{Cache, CacheSettings, Kind, Node, NodeNetwork, Object, ObjectKey, Pod, Reference, Service, Slice};
 use webb_decode::{Decoded, Decoder};
 use webb_flow::abi::{Record, VERSION, kind};
 use webb_flow::sym;
@@ -95,13 +95,9 @@ impl World {
         let nodes = self.pods.div_ceil(PER_NODE);
         for node in 0..nodes {
             let address = IpAddr::V4(Ipv4Addr::from(0xac10_0000 + node));
-            cache.upsert_at(
-                Object::Node(
-                    key("", &format!("node-{node}")),
-                    Box::new(Node { addresses: vec![address], ..Node::default() }),
-                ),
-                0,
-            );
+            let network = Arc::new(NodeNetwork { external: vec![address], ..NodeNetwork::default() });
+            let name = key("", &format!("node-{node}"));
+            cache.upsert_at(Object::Node(name, Box::new(Node { network, ..Node::default() })), 0);
         }
         for namespace in 0..(self.pods / 100).max(1) {
             let name = format!("team-{namespace}");

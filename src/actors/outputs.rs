@@ -48,6 +48,8 @@ pub struct OutputFactory {
     pub environment: Environment,
     /// Name of this process in spool directories.
     pub instance: String,
+    /// The name of this node.
+    pub node: String,
 }
 
 /// What outputs are fed from.
@@ -119,9 +121,9 @@ impl Outputs {
         let mut failed = None;
         let mut new = Vec::new();
         for wanted in wanted.outputs.iter().filter(|output| !self.held().contains_key(&output.config.name)) {
-            let OutputFactory { environment, instance, .. } = &self.factory;
+            let OutputFactory { environment, instance, node, .. } = &self.factory;
             match Output::new(wanted.config.clone(), environment, instance) {
-                Ok(output) => new.push(Arc::new(self.go_on(output))),
+                Ok(output) => new.push(Arc::new(self.go_on(output.on_node(node)))),
                 Err(why) => {
                     tracing::error!(output = %wanted.config.name, "not started: {why}");
                     failed = Some(format!("output {}: {why}", wanted.config.name));
@@ -163,7 +165,8 @@ impl Outputs {
         if !are_made || self.has_looked_back.swap(true, Relaxed) {
             return;
         }
-        let read = move || configs.iter().map(|config| last_window(config, unix_ns())).collect::<Vec<_>>();
+        let node = self.factory.node.clone();
+        let read = move || configs.iter().map(|config| last_window(config, &node, unix_ns())).collect::<Vec<_>>();
         let reading = tokio::task::spawn_blocking(read);
         let Ok(Ok(found)) = tokio::time::timeout(LOOK_BACK_LIMIT, reading).await else {
             tracing::warn!("spool directories have not said in time when the last window ended");

@@ -46,6 +46,7 @@ fn set() -> Set {
         escalations: escalations.clone(),
         environment: Environment::default(),
         instance: new_uuid(),
+        node: "node".to_owned(),
     };
     let (lane, _) = Lane::to(Consumer::History, components.component("unused"));
     let streams = Streams { rollups, flows, lane: Arc::new(lane), is_for_outputs: false };

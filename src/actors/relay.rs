@@ -151,15 +151,17 @@ impl RelayClient {
                         self.apply(cache, held, changes.pods);
                         changed.notify_one();
                     };
-                    Ok(follow(client.channel(), &self.following, &mut asked, taken).await)
+                    let end = follow(client.channel(), &self.following, &mut asked, taken).await;
+                    let why = self.explain(&end, client.early_end());
+                    Ok((end, why))
                 }
                 Err(error) => Err(error),
             };
             // After a stream that was old, less than flows wait for names.
             let wait = backoff.after(began.elapsed());
             match end {
-                Ok(FollowError::Age) => self.ended(FollowError::Age.label()),
-                Ok(error) => self.failed(error.label(), error.to_string(), wait),
+                Ok((FollowError::Age, _)) => self.ended(FollowError::Age.label()),
+                Ok((error, why)) => self.failed(error.label(), why, wait),
                 Err(error) => self.failed(error.cause().label(), error.to_string(), wait),
             }
             let until = tokio::time::Instant::now() + wait;
@@ -169,6 +171,19 @@ impl RelayClient {
                     Some(address) = asked.recv() => drain(&mut self.following.held(), address, &mut asked),
                 }
             }
+        }
+    }
+
+    /// Why a connection ended, with what may be the reason where the relay said none.
+    fn explain(&self, end: &FollowError, early_end: Option<&str>) -> String {
+        let is_plain = matches!(self.server, ServerAddress::Tcp { tls: None, .. });
+        match early_end {
+            _ if !end.is_of_connection() => end.to_string(),
+            Some(early_end) => format!("{end}; {early_end}"),
+            None if is_plain && !self.knows_networks() => {
+                format!("{end}; if the relay has TLS, `cluster_relay` is to begin with https://")
+            }
+            None => end.to_string(),
         }
     }
 

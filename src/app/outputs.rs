@@ -90,6 +90,7 @@ impl Sending {
             escalations: parts.escalations(),
             environment: environment.clone(),
             instance: state.instance(),
+            node: settings.node_name.clone(),
         };
         let streams = Streams {
             rollups: Arc::clone(&state),

@@ -166,7 +166,7 @@ mod tests {
     fn mistakes_are_named_at_their_line() {
         for (text, expected) in [
             ("kafka:\n- {name: a}\n", "output \"a\": brokers: expected 1 to 16 brokers, each `host:port`"),
-            ("kafka:\n- {name: a, brokers: [a]}\n", "each `host:port`\n --> outputs.yaml:2:22"),
+            ("kafka:\n- {name: a, brokers: [a]}\n", "each `host:port`; found \"a\"\n --> outputs.yaml:2:22"),
             ("kafka:\n- {name: a, brokers: ['a:1']}\n", "tls: expected `tls: {}`, or `insecure: true`"),
             (
                 "kafka:\n- {name: a, brokers: ['a:1'], tls: {}, topics: {rows: x}}\n",

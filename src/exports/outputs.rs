@@ -202,7 +202,7 @@ mod tests {
         let long = read(
             "rollups: {window: 5m, max_rows: 500, keys: [zone, pod], spread: 100%, histograms: false}\n\
              otlp:\n\
-             - name: main\n  endpoint: http://collector:4318\n  insecure: true\n  protocol: http/protobuf\n  \
+             - name: main\n  endpoint: https://collector:4318\n  insecure: true\n  protocol: http/protobuf\n  \
              compression: zstd\n  headers_directory: /etc/webb/headers\n  timeout: 3s\n  \
              tls: {ca_file: /a, cert_file: /b, key_file: /c, server_name: d, insecure_skip_verify: true}\n  \
              batch: {max_records: 10, max_bytes: 1MiB}\n  in_flight: 4\n  retry: {min: 2s, max: 3s}\n  \

@@ -1,5 +1,6 @@
 //! `webb names` as a process, with TLS for agents that have a certificate.
 
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +9,9 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::sync::Notify;
+use webb::actors::relay::{RelayClient, RelaySettings};
+use webb_cluster::{Cache, CacheSettings};
 use webb_names::{Following, asks, follow};
 use webb_observer::client::{Client, ClientTls, ServerAddress};
 
@@ -58,6 +62,7 @@ impl Relay {
             .env("WEBB_METRICS_LISTEN", metrics.to_string())
             .env("WEBB_ADMIN_LISTEN", admin.to_string())
             .stdout(Stdio::null())
+            .stderr(File::create(file("log")).unwrap())
             .spawn()
             .unwrap();
         Self { child, listen, metrics, admin, files }
@@ -76,10 +81,22 @@ impl Relay {
     }
 
     fn address(&self, with_certificate: bool) -> ServerAddress {
-        let file = |name: &str| self.files.path().join(name);
-        let own = with_certificate.then(|| (file("client.crt"), file("client.key")));
-        let tls = ClientTls { ca: Some(file("ca.crt")), own, server_name: Some(NAME.to_owned()) };
-        ServerAddress::Tcp { host: self.listen.ip().to_string(), port: self.listen.port(), tls: Some(tls) }
+        self.address_with(with_certificate.then(|| self.files.path()))
+    }
+
+    /// Its address for an agent whose certificate is in this directory.
+    fn address_with(&self, own: Option<&Path>) -> ServerAddress {
+        let own = own.map(|own| (own.join("client.crt"), own.join("client.key")));
+        let tls = ClientTls { ca: Some(self.files.path().join("ca.crt")), own, server_name: Some(NAME.to_owned()) };
+        self.at(Some(tls))
+    }
+
+    fn at(&self, tls: Option<ClientTls>) -> ServerAddress {
+        ServerAddress::Tcp { host: self.listen.ip().to_string(), port: self.listen.port(), tls }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.files.path().join("log")).unwrap()
     }
 }
 
@@ -154,4 +171,42 @@ async fn a_relay_serves_agents() {
     }
     kill_process(Pid::from_child(&relay.child), Signal::TERM).unwrap();
     assert_eq!(relay.child.wait().unwrap().code(), Some(0));
+}
+
+/// Waits until an agent says this of its relay.
+async fn says(server: ServerAddress, text: &str) {
+    let client = RelayClient::new(RelaySettings { server, cluster: "default".to_owned(), node: "node-9".to_owned() });
+    let (cache, changed) = (Cache::new(CacheSettings::default()), Notify::new());
+    let said = async {
+        while !client.complaint().contains(text) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        never = client.run(&cache, &changed) => match never {},
+        said = tokio::time::timeout(STUCK, said) => assert!(said.is_ok(), "{text}: {}", client.complaint()),
+    }
+}
+
+/// An agent whose TLS does not fit the relay's says what may be the reason, and the relay logs the
+/// address that it refused, and why.
+#[tokio::test]
+async fn refused_agents_are_told_why() {
+    let api = Api::start_tls();
+    let relay = Relay::start(&api.kubeconfig(None));
+    relay.until_ready();
+    let other = tempfile::tempdir().unwrap();
+    write_certificates(other.path());
+    let its_certificate = other.path().join("client.crt").display().to_string();
+    says(relay.address_with(Some(other.path())), &format!("it may not accept the certificate in {its_certificate}"))
+        .await;
+    says(relay.address(false), "it may want a certificate of its client").await;
+    says(relay.at(None), "if the relay has TLS, `cluster_relay` is to begin with https://").await;
+    let not_trusted =
+        ClientTls { ca: Some(other.path().join("ca.crt")), own: None, server_name: Some(NAME.to_owned()) };
+    says(relay.at(Some(not_trusted)), "the CA file must have the authority that has signed").await;
+    let log = relay.log();
+    let lines: Vec<_> =
+        log.lines().filter(|line| line.contains("the TLS handshake with 127.0.0.1 was refused")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("of the CA that is configured here"), "{log}");
 }

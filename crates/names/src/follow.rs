@@ -1,5 +1,6 @@
 //! The client: follows a relay for as long as a connection lasts.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,7 +76,7 @@ pub fn asks() -> (Asks, mpsc::Receiver<IpAddr>) {
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
     /// The relay ended the stream, or the call failed.
-    #[error("the relay: {}", .0.message())]
+    #[error("the relay: {}", words(.0))]
     Status(Box<Status>),
     /// The relay ended the stream in order, for another with any relay to begin.
     #[error("the relay ended the stream, which was old")]
@@ -91,6 +92,20 @@ pub enum FollowError {
     Protocol(#[from] ProtocolError),
 }
 
+/// The message of a status, with what the transport says of it: its own is always the same.
+fn words(status: &Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut next = status.source();
+    while let Some(source) = next {
+        let more = source.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        next = source.source();
+    }
+    words
+}
+
 impl From<Status> for FollowError {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
@@ -98,6 +113,11 @@ impl From<Status> for FollowError {
 }
 
 impl FollowError {
+    /// True if the connection has failed, and no relay has answered.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Status(status) if status.source().is_some())
+    }
+
     /// Value of the label `reason`.
     pub fn label(&self) -> &'static str {
         match self {

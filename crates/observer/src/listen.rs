@@ -8,8 +8,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, Stream};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -31,6 +31,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// TLS handshakes under way at most: the oldest makes room for a new one.
 const MAX_HANDSHAKES: usize = 128;
+
+/// Interval of log lines about handshakes that are refused.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A bound listener.
 #[derive(Debug)]
@@ -67,7 +70,8 @@ pub fn connections(
     admission: Arc<Admission>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let acceptor = tls.map(TlsAcceptor::from);
-    let incoming = Incoming { listener, acceptor, admission, handshakes: JoinSet::new(), under_way: VecDeque::new() };
+    let (handshakes, under_way, log) = Default::default();
+    let incoming = Incoming { listener, acceptor, admission, handshakes, under_way, log };
     stream::unfold(incoming, |mut incoming| async move {
         let connection = incoming.next().await;
         Some((Ok(connection), incoming))
@@ -81,6 +85,53 @@ struct Incoming {
     handshakes: JoinSet<Option<Connection>>,
     /// The handshakes, oldest first.
     under_way: VecDeque<AbortHandle>,
+    log: Arc<HandshakeLog>,
+}
+
+/// Log lines about handshakes that are refused, of which there may be many.
+#[derive(Debug, Default)]
+struct HandshakeLog(Mutex<Lines>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    last: Option<Instant>,
+    /// Lines that were left out since.
+    left_out: u64,
+}
+
+impl HandshakeLog {
+    /// The line about a handshake; none if there was one a short while ago.
+    fn line(&self, client: Option<IpAddr>, error: &io::Error, now: Instant) -> Option<String> {
+        // A client that goes without a word, such as a probe of the port, has nothing to mend.
+        if error.kind() != io::ErrorKind::InvalidData {
+            return None;
+        }
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_INTERVAL) {
+            lines.left_out += 1;
+            return None;
+        }
+        lines.last = Some(now);
+        let client = client.map_or_else(|| "a client".to_owned(), |client| client.to_canonical().to_string());
+        let more = match std::mem::take(&mut lines.left_out) {
+            0 => String::new(),
+            left_out => format!("; {left_out} more were refused since the last such line"),
+        };
+        Some(format!("the TLS handshake with {client} was refused: {error}{}{more}", reason(error)))
+    }
+}
+
+/// What may be the reason of a refused handshake; empty if nothing is known.
+fn reason(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::InvalidMessage(_)) => ", as of a client without TLS",
+        Some(rustls::Error::NoCertificatesPresented) => ": the client needs a certificate",
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            ": the client needs a certificate of the CA that is configured here"
+        }
+        Some(rustls::Error::AlertReceived(_)) => ": the client does not accept this server's certificate",
+        _ => "",
+    }
 }
 
 impl Incoming {
@@ -111,7 +162,7 @@ impl Incoming {
             (Accepted::Unix(stream), _) => Some(Connection::unix(stream, place)),
             (Accepted::Tcp(stream), None) => Some(Connection::tcp(stream, place)),
             (Accepted::Tcp(stream), Some(acceptor)) => {
-                let handshake = shake_hands(acceptor.clone(), stream, place);
+                let handshake = shake_hands(acceptor.clone(), stream, (client, place), Arc::clone(&self.log));
                 self.start(handshake);
                 None
             }
@@ -130,11 +181,20 @@ impl Incoming {
     }
 }
 
-async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream, place: Place) -> Option<Connection> {
+async fn shake_hands(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    (client, place): (Option<IpAddr>, Place),
+    log: Arc<HandshakeLog>,
+) -> Option<Connection> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some(Connection::tls(stream, place)),
         Ok(Err(error)) => {
-            tracing::debug!("TLS handshake: {error}");
+            if let Some(line) = log.line(client, &error, Instant::now()) {
+                tracing::warn!("{line}");
+            } else {
+                tracing::debug!("TLS handshake: {error}");
+            }
             place.admission().count(Refusal::Handshake);
             None
         }
@@ -184,6 +244,24 @@ impl Drop for UnixSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A refused handshake is logged with its client and the reason; many are one line a minute.
+    #[test]
+    fn refused_handshakes_are_logged() {
+        let (log, now) = (HandshakeLog::default(), Instant::now());
+        let refused = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let client = Some("::ffff:10.0.0.7".parse().unwrap());
+        assert_eq!(log.line(client, &io::ErrorKind::UnexpectedEof.into(), now), None);
+        let line = log.line(client, &refused(rustls::Error::NoCertificatesPresented), now).unwrap();
+        assert!(line.starts_with("the TLS handshake with 10.0.0.7 was refused: "), "{line}");
+        assert!(line.ends_with(": the client needs a certificate"), "{line}");
+        let issuer = || refused(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        assert_eq!(log.line(client, &issuer(), now + LOG_INTERVAL / 2), None);
+        assert_eq!(log.line(client, &issuer(), now + LOG_INTERVAL / 2), None);
+        let line = log.line(None, &issuer(), now + LOG_INTERVAL).unwrap();
+        assert!(line.starts_with("the TLS handshake with a client was refused: "), "{line}");
+        assert!(line.ends_with("configured here; 2 more were refused since the last such line"), "{line}");
+    }
 
     /// A socket of a server that died is replaced; a live one and another file are left alone.
     #[tokio::test]

@@ -23,7 +23,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use crate::environment::percent_decoded;
-use crate::protobuf::{Fields, Value};
+use crate::protobuf::{Fields, Value, beginning};
 
 /// Characters of a receiver's text that are shown.
 const MAX_SHOWN: usize = 300;
@@ -76,6 +76,24 @@ pub(crate) struct Answer {
     pub(crate) text: String,
 }
 
+/// The body of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// These are its first bytes only.
+    pub(crate) is_cut: bool,
+}
+
+impl<'a> Content<'a> {
+    /// A body that was read to its end.
+    pub(crate) fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes, is_cut: false }
+    }
+}
+
+/// Text of a success that was not read to its end.
+const TOO_LONG: &str = "its answer is longer than 64 KiB, and the rest was not looked at";
+
 /// Text of a success whose body is something else.
 pub(crate) const NOT_OTLP: &str = "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?";
 
@@ -89,7 +107,7 @@ impl fmt::Display for Answer {
 impl Answer {
     /// An answer by gRPC. `message` and `details` are as in the trailers, `body` is the message of
     /// the response, if there is one.
-    pub(crate) fn grpc(status: u32, message: &[u8], details: Option<&[u8]>, body: &[u8]) -> Self {
+    pub(crate) fn grpc(status: u32, message: &[u8], details: Option<&[u8]>, body: Content<'_>) -> Self {
         let name = usize::try_from(status).ok().and_then(|status| CODES.get(status));
         let code = name.map_or_else(|| "UNKNOWN".to_owned(), |name| (*name).to_owned());
         if status == 0 {
@@ -111,11 +129,12 @@ impl Answer {
     }
 
     /// An answer by HTTP. `retry_after` and `location` are the headers of these names.
-    pub(crate) fn http(status: u16, retry_after: Option<&str>, location: Option<&str>, body: &[u8]) -> Self {
+    pub(crate) fn http(status: u16, retry_after: Option<&str>, location: Option<&str>, body: Content<'_>) -> Self {
         let code = status.to_string();
         if (200..300).contains(&status) {
             return Self::taken(code, body);
         }
+        let body = body.bytes;
         let verdict = match status {
             429 | 502 | 503 | 504 => Verdict::Retry { after: retry_after.and_then(wait), few: false },
             500 => Verdict::Retry { after: None, few: true },
@@ -135,7 +154,7 @@ impl Answer {
 
     /// The answer to gRPC by what is no server of gRPC, or by a proxy before one.
     pub(crate) fn not_grpc(status: u16, body: &[u8]) -> Self {
-        let of_http = Self::http(status, None, None, body);
+        let of_http = Self::http(status, None, None, Content::whole(body));
         let verdict = match of_http.verdict {
             Verdict::Taken { .. } | Verdict::Encoding => Verdict::Refused,
             verdict => verdict,
@@ -145,27 +164,32 @@ impl Answer {
     }
 
     /// `ExportLogsServiceResponse`, which may be JSON or nothing where a receiver is careless.
-    fn taken(code: String, body: &[u8]) -> Self {
-        let partial = Fields(body).filter_map(Result::ok).find_map(|(number, value)| match value {
-            Value::Bytes(partial) if number == 1 => Some(partial),
-            _ => None,
-        });
-        let is_json = body.trim_ascii_start().starts_with(b"{");
-        let is_other = !is_json && Fields(body).any(|field| field.is_err());
-        let said = if is_other { NOT_OTLP } else { "" };
+    fn taken(code: String, body: Content<'_>) -> Self {
+        let Content { bytes, is_cut } = body;
+        let is_json = bytes.trim_ascii_start().starts_with(b"{");
+        let is_other = !is_json && Fields(bytes).any(|field| field.is_err());
+        let said = match (is_cut, is_other) {
+            (true, _) => TOO_LONG,
+            (false, true) => NOT_OTLP,
+            (false, false) => "",
+        };
         let (mut rejected, mut text) = (0, said.to_owned());
-        for (number, value) in Fields(partial.unwrap_or_default()).filter_map(Result::ok) {
-            match (number, value) {
-                (1, Value::Varint(records)) => {
-                    // A negative number is none.
-                    rejected = u32::try_from(records.cast_signed().max(0)).unwrap_or(u32::MAX);
-                }
-                (2, Value::Bytes(message)) => text = shown(message),
-                _ => {}
-            }
+        // The numbers stand before the text, which makes an answer long.
+        let partial = beginning(bytes, 1).filter(|_| is_cut || !is_other).unwrap_or_default();
+        if let Some(records) = Fields(partial).filter_map(|field| varint_of(field.ok()?, 1)).last() {
+            // A negative number is none.
+            rejected = u32::try_from(records.cast_signed().max(0)).unwrap_or(u32::MAX);
+        }
+        if let Some(message) = beginning(partial, 2) {
+            text = shown(message);
         }
         Self { code, verdict: Verdict::Taken { rejected }, text }
     }
+}
+
+/// The value of the field with this number.
+fn varint_of((number, value): (u64, Value<'_>), wanted: u64) -> Option<u64> {
+    value.varint().filter(|_| number == wanted)
 }
 
 /// The delay of a `RetryInfo` in `google.rpc.Status`, which is base64 with or without padding.
@@ -256,12 +280,12 @@ mod tests {
     #[test]
     fn a_success_of_something_else_is_said() {
         for body in [&[0; 100][..], b"<html>", b"fine"] {
-            let answer = Answer::http(200, None, None, body);
+            let answer = Answer::http(200, None, None, Content::whole(body));
             assert_eq!(answer.verdict, Verdict::Taken { rejected: 0 });
             assert!(answer.text.contains("no ExportLogsServiceResponse"), "{body:?}");
         }
         for body in [&b""[..], b"{}", b" {\"partialSuccess\":{}}", b"\x0a\x00"] {
-            assert_eq!(Answer::http(200, None, None, body).text, "", "{body:?}");
+            assert_eq!(Answer::http(200, None, None, Content::whole(body)).text, "", "{body:?}");
         }
     }
 }

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::config::Protocol;
 use crate::environment::Environment;
 use crate::headers::Headers;
@@ -35,8 +35,11 @@ use crate::request::Request;
 use crate::resolved::Otlp;
 use crate::tls::TlsFiles;
 
-/// Bytes of an answer that are read.
+/// Bytes of an answer that are kept.
 const MAX_ANSWER: usize = 64 << 10;
+
+/// Bytes of an answer that are read by gRPC, whose status is behind them.
+const MAX_READ: u64 = 256 << 20;
 
 /// Bytes before a message of gRPC: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -135,7 +138,8 @@ impl<'a> Client<'a> {
 
     fn failed(&self, doing: &str, error: &hyper::Error) -> Fault {
         let mut fault = exchange_fault(doing, error);
-        let hint = hints::of_exchange(self.resolved.protocol, error, &fault.text, self.has_answered.get());
+        let how = (self.resolved.protocol, self.resolved.target.is_tls);
+        let hint = hints::of_exchange(how, error, &fault.text, self.has_answered.get());
         fault.text.push_str(hint);
         fault
     }
@@ -153,21 +157,23 @@ impl<'a> Client<'a> {
         let response = sender.send_request(call).await.map_err(failed)?;
         let (status, head) = (response.status().as_u16(), response.headers().clone());
         let is_grpc = head.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        if let Some(answer) = grpc_answer(&head, &[]).filter(|_| is_grpc) {
+        if let Some(answer) = grpc_answer(&head, Content::default()).filter(|_| is_grpc) {
             // Without a message the status is where the headers are.
             return Ok(answer);
         }
-        let read = read(response).await;
         if !is_grpc || status != 200 {
-            return Ok(Answer::not_grpc(status, &read.bytes));
+            return Ok(Answer::not_grpc(status, &read(response, 0).await.bytes));
         }
-        match (read.trailers.and_then(|trailers| grpc_answer(&trailers, message(&read.bytes))), read.end) {
+        let read = read(response, MAX_READ).await;
+        let body = Content { bytes: message(&read.bytes), is_cut: read.is_cut };
+        match (read.trailers.and_then(|trailers| grpc_answer(&trailers, body)), read.end) {
             (Some(answer), _) => Ok(answer),
             (None, End::Failed(fault)) => Err(fault),
             (None, End::TooLong) => {
-                Ok(Answer::grpc(2, b"the answer is longer than 64 KiB, so that its status was not read", None, &[]))
+                let text = b"the answer is longer than 256 MiB, so that its status was not read";
+                Ok(Answer::grpc(2, text, None, Content::default()))
             }
-            (None, End::Whole) => Ok(Answer::grpc(2, b"the answer has no status", None, &[])),
+            (None, End::Whole) => Ok(Answer::grpc(2, b"the answer has no status", None, Content::default())),
         }
     }
 
@@ -183,7 +189,7 @@ impl<'a> Client<'a> {
         let failed = |error| self.failed("the request failed", &error);
         let response = sender.send_request(call).await.map_err(failed)?;
         let (status, head) = (response.status().as_u16(), response.headers().clone());
-        let read = read(response).await;
+        let read = read(response, 0).await;
         match read.end {
             End::Whole if !sender.is_closed() && self.forgotten.get() == forgotten => {
                 self.idle.borrow_mut().push(sender);
@@ -196,7 +202,14 @@ impl<'a> Client<'a> {
         if (200..300).contains(&status) && text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
             return Err(Fault::connection("a web page answers, which is no receiver of OTLP: a login page, perhaps"));
         }
-        Ok(Answer::http(status, text(RETRY_AFTER), text(LOCATION), &read.bytes))
+        let mut answer = Answer::http(status, text(RETRY_AFTER), text(LOCATION), read.content());
+        if status == 404
+            && let Some(hint) = hints::of_path(uri.path())
+        {
+            let parts = [answer.text, hint];
+            answer.text = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+        }
+        Ok(answer)
     }
 
     /// The headers of a request.
@@ -301,7 +314,7 @@ fn grpc_timeout(time: Duration) -> HeaderValue {
 }
 
 /// The answer that headers or trailers have, if they have a status.
-fn grpc_answer(headers: &HeaderMap, body: &[u8]) -> Option<Answer> {
+fn grpc_answer(headers: &HeaderMap, body: Content<'_>) -> Option<Answer> {
     let text = |name| headers.get(name).map(HeaderValue::as_bytes);
     let status = std::str::from_utf8(text("grpc-status")?).ok().and_then(|status| status.parse().ok());
     Some(Answer::grpc(
@@ -330,14 +343,24 @@ enum End {
 /// What was read of an answer.
 struct Read {
     bytes: Vec<u8>,
+    /// There are more bytes than were kept.
+    is_cut: bool,
     trailers: Option<HeaderMap>,
     end: End,
 }
 
-/// Reads an answer up to its bound.
-async fn read(response: Response<Incoming>) -> Read {
+impl Read {
+    fn content(&self) -> Content<'_> {
+        Content { bytes: &self.bytes, is_cut: self.is_cut }
+    }
+}
+
+/// Reads an answer, and keeps it up to its bound. What is longer is read on for its trailers, up to
+/// `most` bytes in all.
+async fn read(response: Response<Incoming>, most: u64) -> Read {
     let mut body = response.into_body();
-    let mut read = Read { bytes: Vec::new(), trailers: None, end: End::Whole };
+    let mut read = Read { bytes: Vec::new(), is_cut: false, trailers: None, end: End::Whole };
+    let mut total = 0;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
             Ok(frame) => frame,
@@ -347,13 +370,16 @@ async fn read(response: Response<Incoming>) -> Read {
             }
         };
         match frame.into_data() {
-            Ok(data) if read.bytes.len() + data.len() > MAX_ANSWER => {
+            Ok(data) => {
+                total += data.len() as u64;
                 let room = MAX_ANSWER - read.bytes.len();
-                read.bytes.extend_from_slice(data.get(..room).unwrap_or_default());
-                read.end = End::TooLong;
-                break;
+                read.is_cut |= data.len() > room;
+                read.bytes.extend_from_slice(data.get(..room).unwrap_or(&data));
+                if read.is_cut && total > most {
+                    read.end = End::TooLong;
+                    break;
+                }
             }
-            Ok(data) => read.bytes.extend_from_slice(&data),
             Err(frame) => read.trailers = frame.into_trailers().ok(),
         }
     }

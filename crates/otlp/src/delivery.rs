@@ -95,12 +95,16 @@ struct Delivery<'a> {
     store: Store<'a>,
     pace: Pace,
     files_at: Instant,
+    /// What is wrong with the spool directory, as it was shown last.
+    of_spool: String,
     /// What is wrong with files of TLS and headers.
     of_files: String,
     /// Why requests fail.
     of_requests: String,
     /// Times of the last log lines, by [`Line`].
-    logged: [Option<Instant>; 4],
+    logged: [Option<Instant>; 6],
+    /// A record alone was too large, and the receiver has taken nothing since.
+    takes_no_record: bool,
 }
 
 /// Kinds of log lines, which are limited each.
@@ -110,6 +114,8 @@ enum Line {
     Refusal,
     Warning,
     Encoding,
+    Limit,
+    Spool,
 }
 
 impl<'a> Delivery<'a> {
@@ -121,14 +127,17 @@ impl<'a> Delivery<'a> {
             store: Store::new(output),
             pace: Pace::new(output.config.retry),
             files_at: Instant::now() + FILES_INTERVAL,
+            of_spool: String::new(),
             of_files: String::new(),
             of_requests: String::new(),
-            logged: [None; 4],
+            logged: [None; 6],
+            takes_no_record: false,
         }
     }
 
     fn maintain(&mut self, now: Instant) {
         self.store.maintain(now);
+        self.output.state().expire_limit(now, self.output.config.batch.max_bytes);
         if now >= self.files_at {
             self.files_at = now + FILES_INTERVAL;
             self.of_files = self.sender.poll_files().join("; ");
@@ -147,6 +156,14 @@ impl<'a> Delivery<'a> {
         }
         self.owner.problem(&problem);
         let name = &self.output.config.name;
+        // What is wrong with the directory would else not be said while a receiver is away.
+        if self.of_spool != self.store.problem() {
+            self.of_spool = self.store.problem().to_owned();
+            if had_problem && !self.of_spool.is_empty() && self.may_log(Line::Spool, now) {
+                tracing::warn!(output = name, "{problem}");
+                return;
+            }
+        }
         if problem.is_empty() {
             tracing::info!(output = name, "requests are delivered again");
         } else if self.may_log(Line::Problem, now) || !had_problem {
@@ -172,7 +189,9 @@ impl<'a> Delivery<'a> {
                 self.judge(exchange, answer, now);
             }
             // It was not sent.
-            Err(Failure::TooLarge(why)) => self.too_large(exchange, why, now),
+            Err(Failure::TooLarge(why)) => {
+                self.too_large(exchange, why, now);
+            }
             Err(Failure::Unreadable(why)) => {
                 self.store.drop(exchange.id, Loss::Corrupted);
                 let name = &self.output.config.name;
@@ -198,7 +217,12 @@ impl<'a> Delivery<'a> {
         };
         match *verdict {
             Verdict::Taken { rejected } => {
-                self.output.state().takes_zstd |= is_zstd;
+                {
+                    let mut state = self.output.state();
+                    state.takes_zstd |= is_zstd;
+                    state.forget_refusals(self.output.resolved.encoding);
+                }
+                self.takes_no_record = false;
                 self.taken(exchange, rejected, &answer.text, now);
                 self.works(now);
             }
@@ -212,11 +236,19 @@ impl<'a> Delivery<'a> {
                 }
             }
             Verdict::TooLarge => {
-                self.too_large(exchange, &self.refusal(answer), now);
-                self.works(now);
+                let refusal = self.refusal(answer);
+                if self.too_large(exchange, &refusal, now) {
+                    return;
+                }
+                // Between others it is only that record. A receiver that takes none is waited for.
+                if std::mem::replace(&mut self.takes_no_record, true) {
+                    self.pace.failed(exchange.epoch, None, now);
+                    self.of_requests = refusal;
+                } else {
+                    self.pace.answered(now);
+                }
             }
             Verdict::Encoding if self.output.state().refuse(exchange.request.encoding) => {
-                // A receiver that refuses plain bytes too comes here again with the next request.
                 if self.may_log(Line::Encoding, now) {
                     tracing::warn!(
                         output = self.output.config.name,
@@ -243,7 +275,7 @@ impl<'a> Delivery<'a> {
             }
             Verdict::Encoding | Verdict::Login | Verdict::Refused => {
                 if *verdict == Verdict::Encoding && exchange.request.encoding == Encoding::None {
-                    self.output.state().forget_refusals(self.output.resolved.encoding);
+                    self.output.state().refuse_all();
                 }
                 self.of_requests = self.refusal(answer);
                 self.refuse(exchange, answer, now);
@@ -290,19 +322,22 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn too_large(&mut self, exchange: &Exchange, why: &str, now: Instant) {
+    /// Halves a request that is too large; false if it is a single record, which is dropped.
+    fn too_large(&mut self, exchange: &Exchange, why: &str, now: Instant) -> bool {
         let halves = exchange.request.halves();
         if let Ok(Some(halves)) = halves {
             let learned = (exchange.request.plain_bytes / 2).max(MIN_REQUEST_BYTES);
             self.output.state().limit(learned);
-            tracing::info!(
-                output = self.output.config.name,
-                "{why}; requests have at most {learned} bytes from now on"
-            );
+            if self.may_log(Line::Limit, now) {
+                tracing::info!(
+                    output = self.output.config.name,
+                    "{why}; requests have at most {learned} bytes from now on, or fewer if that is too much"
+                );
+            }
             self.store.replace(exchange.id, halves.into());
-            return;
+            return true;
         }
-        self.output.state().forget_limit(self.output.config.batch.max_bytes);
+        self.output.state().doubt_limit(self.output.config.retry.max, now);
         self.store.drop(exchange.id, Loss::TooLarge);
         if self.may_log(Line::Refusal, now) {
             tracing::warn!(
@@ -312,5 +347,6 @@ impl<'a> Delivery<'a> {
                 exchange.request.plain_bytes
             );
         }
+        false
     }
 }

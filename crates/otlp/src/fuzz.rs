@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::encoding::Encoding;
 use crate::kafka;
 use crate::request::{Request, Stream};
@@ -20,10 +20,10 @@ pub fn fuzz_answer(bytes: &[u8]) {
         return kafka::fuzz_answer(rest);
     }
     let answer = match kind % 5 {
-        0 => Answer::grpc(u32::from(*status), head, Some(body), &[]),
-        1 => Answer::grpc(0, head, None, body),
+        0 => Answer::grpc(u32::from(*status), head, Some(body), Content::default()),
+        1 => Answer::grpc(0, head, None, Content { bytes: body, is_cut: head.len() % 2 == 1 }),
         2 => Answer::not_grpc(u16::from(*status) * 4, rest),
-        _ => Answer::http(u16::from(*status) * 4, text, text, body),
+        _ => Answer::http(u16::from(*status) * 4, text, text, Content::whole(body)),
     };
     let shown = answer.to_string();
     assert!(!shown.contains(char::is_control) && shown.chars().count() < 500, "{shown:?}");

@@ -6,6 +6,7 @@ use std::io;
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use crate::config::Protocol;
+use crate::target::HTTP_PATH;
 
 /// Remedy where a receiver refuses the agent's certificate, or that it has none.
 const OTHER_CERTIFICATE: &str =
@@ -76,7 +77,13 @@ fn of_alert(alert: AlertDescription) -> &'static str {
 
 /// What to do about a failed exchange; empty if nothing is known. `text`: what is known of it.
 /// `has_answered`: the receiver has answered before.
-pub(crate) fn of_exchange(protocol: Protocol, error: &hyper::Error, text: &str, has_answered: bool) -> &'static str {
+/// `is_tls`: the connection has TLS.
+pub(crate) fn of_exchange(
+    (protocol, is_tls): (Protocol, bool),
+    error: &hyper::Error,
+    text: &str,
+    has_answered: bool,
+) -> &'static str {
     // With TLS 1.3 a certificate is judged after the handshake; of HTTP/2 only the text is left.
     if ["Certificate", "BadCertificate", "DecryptError", "UnknownCA"]
         .iter()
@@ -86,15 +93,37 @@ pub(crate) fn of_exchange(protocol: Protocol, error: &hyper::Error, text: &str, 
     }
     match (protocol, of_tls(error)) {
         // A server of HTTP/1.1 closes the connection, and how that is seen depends on the moment.
+        (Protocol::Grpc, "") if !has_answered && !is_tls => {
+            "; it has not answered by HTTP/2 yet: if the port speaks TLS, use an endpoint with https; if it speaks \
+             HTTP/1.1, use `protocol: http/protobuf`, or the receiver's port for gRPC"
+        }
         (Protocol::Grpc, "") if !has_answered => {
             "; it has not answered by HTTP/2 yet: if the port speaks HTTP/1.1, use `protocol: http/protobuf`, \
              or the receiver's port for gRPC"
+        }
+        (Protocol::HttpProtobuf, _) if error.is_parse_too_large() => {
+            "; the answer's status line and headers have more than 64 KiB or 100 lines: see to the receiver, or to a proxy \
+             before it"
+        }
+        // With an alert of TLS in plain bytes, or without a word.
+        (Protocol::HttpProtobuf, "") if !has_answered && !is_tls => {
+            "; it has not answered by HTTP/1.1 yet: if the port speaks TLS, use an endpoint with https; if it speaks \
+             HTTP/2 only, use `protocol: grpc`, or the receiver's port for HTTP"
         }
         (Protocol::HttpProtobuf, _) if error.is_parse() => {
             "; the port does not speak HTTP/1.1: use `protocol: grpc`, or the receiver's port for HTTP"
         }
         (_, of_tls) => of_tls,
     }
+}
+
+/// What to do about a path that the receiver does not have; none if it is a usual one.
+pub(crate) fn of_path(path: &str) -> Option<String> {
+    (!path.ends_with(HTTP_PATH)).then(|| {
+        format!(
+            "requests go to the path {path}, as the endpoint has it: receivers take logs at one that ends in {HTTP_PATH}"
+        )
+    })
 }
 
 /// The error of TLS in a chain of causes.

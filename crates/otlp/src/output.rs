@@ -20,6 +20,9 @@ use crate::window::LastWindow;
 /// Time that a stop leaves for sending.
 pub const SHUTDOWN_BUDGET: Duration = Duration::from_secs(5);
 
+/// Time for which a limit holds after a record alone was too large for the receiver, at least.
+const LIMIT_TIME: Duration = Duration::from_mins(2);
+
 /// The owner of a thread with the body [`Output::run`].
 pub trait Owner {
     /// Records a heartbeat: at least one a second, and one after each wait.
@@ -41,6 +44,8 @@ pub struct Output {
     pub(crate) resolved: Resolved,
     pub(crate) environment: Environment,
     pub(crate) instance: String,
+    /// The name of this node; empty if it was not given.
+    pub(crate) node: String,
     pub(crate) figures: Arc<Figures>,
     queue: Mutex<State>,
     pub(crate) changed: Notify,
@@ -58,10 +63,14 @@ pub(crate) struct State {
     pub(crate) encoding: Encoding,
     /// Plain bytes that the receiver takes.
     pub(crate) max_bytes: usize,
+    /// A record alone was too large for it; then this limit holds until this time only.
+    limit_ends_at: Option<Instant>,
     /// The last window whose rows were all offered.
     pub(crate) last_window: Option<LastWindow>,
     /// Encodings that it does not take.
     refused: [bool; Encoding::ALL.len()],
+    /// It has refused plain bytes too, so that its refusals may be about something else.
+    refuses_all: bool,
     /// It has taken a request by zstd.
     pub(crate) takes_zstd: bool,
     /// Nothing is taken any more.
@@ -88,11 +97,18 @@ impl State {
         true
     }
 
-    /// Forgets which encodings the receiver does not take: it does not take plain bytes either, so
-    /// its refusals were about something else.
+    /// Notes that the receiver does not take plain bytes either.
+    pub(crate) fn refuse_all(&mut self) {
+        self.refuses_all = true;
+    }
+
+    /// Notes that the receiver has taken a request: if it had refused all encodings, that was about
+    /// something else, and the one that is configured is tried again.
     pub(crate) fn forget_refusals(&mut self, configured: Encoding) {
-        self.refused = Default::default();
-        self.encoding = configured;
+        if std::mem::take(&mut self.refuses_all) {
+            self.refused = Default::default();
+            self.encoding = configured;
+        }
     }
 
     /// Notes how many plain bytes the receiver takes.
@@ -100,9 +116,18 @@ impl State {
         self.max_bytes = self.max_bytes.min(max_bytes);
     }
 
-    /// Forgets what was learned of the sizes that the receiver takes: it takes no record at all.
-    pub(crate) fn forget_limit(&mut self, configured: usize) {
-        self.max_bytes = configured;
+    /// Notes that a record alone was too large for the receiver. It may take no record at all, so
+    /// that the limit says nothing; without one the next request would be halved from the top.
+    /// `max_wait`: the longest time until the next such record is sent.
+    pub(crate) fn doubt_limit(&mut self, max_wait: Duration, now: Instant) {
+        self.limit_ends_at = Some(now + LIMIT_TIME.max(max_wait * 2));
+    }
+
+    /// Forgets a limit whose time is over.
+    pub(crate) fn expire_limit(&mut self, now: Instant, configured: usize) {
+        if self.limit_ends_at.is_some_and(|at| now >= at) {
+            (self.limit_ends_at, self.max_bytes) = (None, configured);
+        }
     }
 }
 
@@ -124,13 +149,16 @@ impl Output {
             resolved,
             environment: environment.clone(),
             instance: instance.to_owned(),
+            node: String::new(),
             figures: Arc::default(),
             queue: Mutex::new(State {
                 queue: Queue::default(),
                 encoding,
                 max_bytes,
+                limit_ends_at: None,
                 last_window: None,
                 refused: Default::default(),
+                refuses_all: false,
                 takes_zstd: false,
                 closed: false,
             }),
@@ -145,6 +173,12 @@ impl Output {
     #[must_use]
     pub fn counting_in(self, figures: Arc<Figures>) -> Self {
         Self { figures, ..self }
+    }
+
+    /// Has the spool directory say that its last window is of the node of this name.
+    #[must_use]
+    pub fn on_node(self, node: &str) -> Self {
+        Self { node: node.to_owned(), ..self }
     }
 
     /// The configuration that it was made with.
@@ -190,7 +224,9 @@ impl Output {
     /// receiver was found to take.
     pub fn limits(&self) -> (Encoding, usize) {
         let state = self.state();
-        (state.encoding, state.max_bytes)
+        // Requests of a limit that ends soon would stay small, and many, behind it.
+        let max_bytes = if state.limit_ends_at.is_some() { self.config.batch.max_bytes } else { state.max_bytes };
+        (state.encoding, max_bytes)
     }
 
     /// Ends the thread's present wait, so that it sees a stop request.
@@ -280,5 +316,29 @@ impl Output {
     /// Milliseconds since 1970, by a clock that is not set.
     pub(crate) fn now_ms(&self) -> u64 {
         self.started_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A limit holds; once a record alone was too large it ends after a while, which is longer than
+    /// any wait, and meanwhile new requests are not made as small.
+    #[test]
+    fn a_doubtful_limit_ends() {
+        let config = OutputConfig { endpoint: Some("http://127.0.0.1".to_owned()), ..OutputConfig::named("main") };
+        let most = config.batch.max_bytes;
+        let output = Output::new(config, &Environment::default(), "one").unwrap();
+        let (now, wait) = (Instant::now(), Duration::from_mins(3));
+        output.state().limit(5000);
+        output.state().expire_limit(now + wait * 100, most);
+        assert_eq!(output.limits().1, 5000);
+        output.state().doubt_limit(wait, now);
+        output.state().expire_limit(now + wait, most);
+        assert_eq!((output.limits().1, output.state().max_bytes), (most, 5000));
+        output.state().limit(2000);
+        output.state().expire_limit(now + wait * 2, most);
+        assert_eq!((output.limits().1, output.state().max_bytes), (most, most));
     }
 }

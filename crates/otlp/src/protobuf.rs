@@ -122,6 +122,23 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The bytes of the first field with this number; if the message ends within it, those that are
+/// there.
+pub(crate) fn beginning(message: &[u8], number: u64) -> Option<&[u8]> {
+    let mut fields = Fields(message);
+    loop {
+        let mut rest = fields.clone();
+        match fields.next()? {
+            Ok((found, Value::Bytes(bytes))) if found == number => return Some(bytes),
+            Ok(_) => {}
+            Err(Malformed) => {
+                let (tag, _length) = (rest.varint().ok()?, rest.varint().ok()?);
+                return (tag == number << 3 | 2).then_some(rest.0);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

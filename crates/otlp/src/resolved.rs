@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use rustls::pki_types::ServerName;
 
 use crate::config::{InvalidConfig, OutputConfig, Protocol, TIMEOUT, TlsConfig};
 use crate::encoding::Encoding;
@@ -97,6 +98,8 @@ impl OutputConfig {
         let has_pair = |tls: &TlsConfig| {
             within("tls.key_file", tls.cert_file.is_some() == tls.key_file.is_some(), "a key beside a certificate")
         };
+        let is_server = |name: &String| ServerName::try_from(name.as_str()).is_ok();
+        within("tls.server_name", self.tls.server_name.as_ref().is_none_or(is_server), "the name of a host")?;
         if let Some(kafka) = &self.kafka {
             has_pair(&self.tls)?;
             let receiver = Receiver::Kafka(Kafka::resolve(self, kafka)?);
@@ -106,9 +109,13 @@ impl OutputConfig {
         let mut tls = self.tls.clone();
         environment.complete_tls(&mut tls);
         has_pair(&tls)?;
+        let target = Target::new(self.endpoint.as_deref(), protocol, self.insecure, environment)?;
+        // The variables of the environment may be those of all exporters.
+        let is_used = target.is_tls || self.tls == TlsConfig::default();
+        within("tls", is_used, "an endpoint with https, or no `tls`: with http nothing of it applies")?;
         let timeout = self.timeout.map_or_else(|| environment.timeout(), |timeout| Ok(Some(timeout)))?;
         let otlp = Otlp {
-            target: Target::new(self.endpoint.as_deref(), protocol, self.insecure, environment)?,
+            target,
             protocol,
             headers: if self.headers_directory.is_some() { Vec::new() } else { environment.headers()? },
             headers_directory: self.headers_directory.clone(),

@@ -54,7 +54,10 @@ impl Output {
         match verdict {
             Verdict::Taken { rejected: 0 } if !is_other => Ok(text),
             Verdict::Taken { rejected: 0 } => Err(text),
-            Verdict::Taken { rejected } => Err(format!("{text}; {rejected} of {} records rejected", request.records)),
+            Verdict::Taken { rejected } => {
+                let rejected = rejected.min(request.records);
+                Err(format!("{text}; {rejected} of {} records rejected", request.records))
+            }
             _ => Err(text),
         }
     }

@@ -144,12 +144,12 @@ impl Spool {
         Ok(name)
     }
 
-    /// Writes the last window whose rows were all written. Blocks.
+    /// Writes the last window of this node whose rows were all written. Blocks.
     ///
     /// # Errors
     /// That of the system. The window of before is still there then.
-    pub(crate) fn write_last_window(&self, window: &LastWindow) -> io::Result<()> {
-        self.put(window::FILE, window::encode(window).as_bytes())
+    pub(crate) fn write_last_window(&self, window: &LastWindow, node: &str) -> io::Result<()> {
+        self.put(window::FILE, window::encode(window, node).as_bytes())
     }
 
     /// Writes a file as a whole.

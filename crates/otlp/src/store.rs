@@ -91,7 +91,7 @@ impl<'a> Store<'a> {
         }
         let (spool, found) = match Spool::open(config, &self.output.config.name) {
             Ok(opened) => opened,
-            Err(why) => return self.fail(why, now),
+            Err(why) => return self.fail(format!("{why}; requests wait in memory"), now),
         };
         let mut state = self.output.state();
         // An output before, of this process, may have left files that are not to be replaced.
@@ -143,7 +143,7 @@ impl<'a> Store<'a> {
     /// nothing waits for it, and the next window tries again.
     fn save_last_window(&mut self, window: Option<LastWindow>) {
         let Some(spool) = self.spool.as_ref().filter(|_| window != self.last_window) else { return };
-        let written = window.as_ref().map_or(Ok(()), |window| spool.write_last_window(window));
+        let written = window.as_ref().map_or(Ok(()), |window| spool.write_last_window(window, &self.output.node));
         self.last_window = window;
         if let Err(error) = written {
             self.output.figures.count_spool_error();

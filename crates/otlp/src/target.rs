@@ -12,7 +12,7 @@ use crate::environment::Environment;
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// Path of logs in HTTP, below an origin.
-const HTTP_PATH: &str = "/v1/logs";
+pub(crate) const HTTP_PATH: &str = "/v1/logs";
 
 /// Where requests go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,10 @@ impl Target {
         }
         if uri.query().is_some() {
             return Err(invalid("expected a URL without a query"));
+        }
+        // The parser leaves it out.
+        if url.contains('#') {
+            return Err(invalid("expected a URL without a fragment (`#`)"));
         }
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         if host.is_empty() {

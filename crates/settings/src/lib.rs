@@ -41,6 +41,7 @@ pub mod token;
 pub mod units;
 mod value;
 mod yaml;
+mod yaml_words;
 mod zones;
 
 #[cfg(test)]
@@ -67,4 +68,5 @@ pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve
 pub use tls::Tls;
 pub use toggle::Toggle;
 pub use value::{CheckEntry, Item, Mark, Remarks, Value};
+pub use yaml_words::yaml_words;
 pub use zones::{ZoneCidr, Zones};

@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use super::keys::{KEYS, Key, find, replacement};
 use super::problem::{Origin, Problem, SourceFile, did_you_mean};
 use super::value::{Group, Item, Mark, NESTED_LIST, Value, clean};
+use super::yaml_words::yaml_words;
 
 /// One key that the file sets.
 #[derive(Debug)]
@@ -37,21 +38,10 @@ pub(super) fn read(file: &SourceFile) -> (Vec<Entry>, Vec<Problem>) {
     (reading.entries, reading.problems)
 }
 
-/// The text is not YAML at all: the parser's own words and place.
+/// The text is not YAML at all.
 fn syntax(error: &serde_saphyr::Error) -> Problem {
-    let error = error.without_snippet();
     let mark = error.location().map_or(Mark { line: 1, column: 1, width: 1 }, mark_of);
-    // The parser says the place again at the end of its text.
-    let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text);
-    let message = if message.contains("multiple YAML documents") {
-        "a second document begins here, expected one".to_owned()
-    } else if matches!(error, serde_saphyr::Error::NullIntoString { .. }) {
-        "a key is missing before a `:`".to_owned()
-    } else {
-        clean(message)
-    };
-    Problem::new(Origin::File(mark), format!("not valid YAML: {message}"))
+    Problem::new(Origin::File(mark), format!("not valid YAML: {}", yaml_words(error)))
 }
 
 /// A node of the tree.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use kube::Config;
 use kube::config::Kubeconfig;
 use webb_settings::file::{MIB, read_text};
+use webb_settings::yaml_words;
 
 use super::error::{ApiError, chain};
 use super::proxy::{self, Environment};
@@ -106,6 +107,11 @@ impl Access {
     }
 }
 
+fn not_yaml(error: &serde_saphyr::Error) -> String {
+    let place = error.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
+    format!("{place}not valid YAML: {}", yaml_words(error))
+}
+
 /// Size of a kubeconfig at most: it is read before anything else, and by the thread that starts.
 const MAX_BYTES: u64 = MIB;
 
@@ -113,7 +119,7 @@ const MAX_BYTES: u64 = MIB;
 /// the files that it names are relative to it.
 fn read(path: &Path) -> Result<Kubeconfig, String> {
     let text = read_text(path, MAX_BYTES).map_err(|error| error.to_string())?;
-    let value: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+    let value: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| not_yaml(&error))?;
     let mut config: Kubeconfig = serde_json::from_value(value).map_err(|error| error.to_string())?;
     let beside = |file: &mut Option<String>| {
         if let (Some(file), Some(directory)) = (file, path.parent()) {
@@ -150,6 +156,16 @@ mod tests {
         assert!(read(&large).unwrap_err().contains("more than"), "{:?}", read(&large));
         assert!(read(Path::new("/dev/zero")).unwrap_err().contains("device"));
         assert!(read(directory.path()).unwrap_err().contains("directory"));
+    }
+
+    /// What is no YAML is said with its line, in words for people.
+    #[test]
+    fn a_kubeconfig_is_yaml() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("config");
+        std::fs::write(&path, "users: []\nusers: []\n").unwrap();
+        let expected = "line 2: not valid YAML: `users` is set twice in the same group; remove one of them";
+        assert_eq!(read(&path).unwrap_err(), expected);
     }
 
     /// All files of a kubeconfig are named, relative ones beside it; a program only if the current

@@ -5,7 +5,7 @@
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
-use webb_settings::{Mark, Origin, Problem};
+use webb_settings::{Mark, Origin, Problem, yaml_words};
 
 /// A node and its place.
 #[derive(Debug, Clone)]
@@ -46,15 +46,8 @@ impl Node {
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
             Ok(root) => Ok(root.into()),
             Err(error) => {
-                let error = error.without_snippet();
                 let mark = error.location().map_or(Mark { line: 1, column: 1, width: 1 }, mark);
-                // The parser says the place again at the end of its text.
-                let text = error.to_string();
-                let why = match error {
-                    serde_saphyr::Error::NullIntoString { .. } => "a key is missing before a `:`",
-                    _ => text.split(" at line ").next().unwrap_or(&text),
-                };
-                Err(Problem::new(Origin::File(mark), format!("cannot parse yaml: {why}")))
+                Err(Problem::new(Origin::File(mark), format!("cannot parse yaml: {}", yaml_words(&error))))
             }
         }
     }

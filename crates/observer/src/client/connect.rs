@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
+use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -97,6 +98,23 @@ async fn handshake(
     let config = tokio::task::spawn_blocking(move || tls.config()).await;
     let config = config.map_err(|panic| ClientError::tls(panic.to_string()))?.map_err(ClientError::tls)?;
     let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
-    let stream = connected.map_err(|error| ClientError::tls(format!("the handshake as {name:?} failed: {error}")))?;
+    let stream = connected.map_err(|error| {
+        let hint = hint(&error);
+        ClientError::tls(format!("the handshake as {name:?} failed: {error}{hint}"))
+    })?;
     Ok(FirstByteGuard::new(stream, why, early_end))
+}
+
+/// What to do about a failed handshake; empty if nothing is known.
+fn hint(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::InvalidMessage(_)) => "; the port does not speak TLS: use the address without it",
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+            "; the CA file must have the authority that has signed the server's certificate"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "; set the server's name to one that its certificate has",
+        _ => "",
+    }
 }

@@ -75,6 +75,12 @@ impl Client {
         self.channel.clone()
     }
 
+    /// How the connection ended before the server's first byte, and a reason that it may have; none
+    /// if it did not, or without TLS.
+    pub fn early_end(&self) -> Option<&str> {
+        self.early_end.get().map(String::as_str)
+    }
+
     /// The error of a call, with how the connection ended before the server's first byte.
     pub(crate) fn explain(&self, status: Status) -> Status {
         explained(status, &self.early_end)

@@ -45,8 +45,12 @@ impl Kafka {
         };
         let expected = "1 to 16 brokers, each `host:port`";
         within("brokers", (1..=MAX_BROKERS).contains(&kafka.brokers.len()), expected)?;
-        let brokers: Option<Vec<Broker>> = kafka.brokers.iter().map(|text| broker(text)).collect();
-        let brokers = brokers.ok_or_else(|| InvalidConfig::new("brokers", format!("expected {expected}")))?;
+        let brokers = kafka.brokers.iter().map(|text| {
+            // Before an `@` there may be a password.
+            let shown = if text.contains('@') { "one with an `@`".to_owned() } else { format!("{text:?}") };
+            broker(text).ok_or_else(|| InvalidConfig::new("brokers", format!("expected {expected}; found {shown}")))
+        });
+        let brokers: Vec<Broker> = brokers.collect::<Result<_, _>>()?;
         let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
         let is_topic = |name: &String| (1..=249).contains(&name.len()) && name.chars().all(is_plain);
         let expected = "1 to 249 letters, digits, `.`, `_` and `-` for each";
@@ -130,7 +134,14 @@ mod tests {
         assert_eq!(check(|_, kafka| (kafka.tls, kafka.brokers) = (false, local)), Ok(()));
         for (why, expected) in [
             (check(|_, kafka| kafka.brokers.clear()), "brokers: expected 1 to 16 brokers, each `host:port`"),
-            (check(|_, kafka| kafka.brokers.push("kafka".to_owned())), "brokers: expected 1 to 16 brokers"),
+            (
+                check(|_, kafka| kafka.brokers.push("kafka".to_owned())),
+                "brokers: expected 1 to 16 brokers, each `host:port`; found \"kafka\"",
+            ),
+            (
+                check(|_, kafka| kafka.brokers.push("user:pass@kafka:9092".to_owned())),
+                "brokers: expected 1 to 16 brokers, each `host:port`; found one with an `@`",
+            ),
             (check(|_, kafka| kafka.topics[1] = "a b".to_owned()), "topics: expected 1 to 249 letters"),
             (check(|_, kafka| kafka.topics[0] = "..".to_owned()), "topics: expected 1 to 249 letters"),
             (check(|_, kafka| kafka.tls = false), "tls: expected `tls: {}`, or `insecure: true`"),

@@ -1,12 +1,13 @@
 //! Each answer that a receiver can give, and what becomes of the records.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use prost::Message as _;
 use webb_otlp::{Encoding, Loss, OutputConfig, RetryConfig, Stream};
 
-use crate::common::{Running, config, output, request, sized, sorted};
+use crate::common::{Running, config, output, request, sized, sorted, wait_for};
 use crate::receiver::{Receiver, Reply, number};
 
 /// What is expected of ten records.
@@ -210,6 +211,50 @@ fn large_requests_are_halved() {
     }
 }
 
+/// A receiver to which every record is too large is asked for its limit once, then gets a record
+/// after each wait, and is said once; when it takes records again, all go through.
+#[test]
+fn a_receiver_that_takes_no_size_is_spared() {
+    for receiver in [Receiver::grpc(), Receiver::http()] {
+        receiver.rules().max_bytes = Some(10);
+        let retry = RetryConfig { min: Duration::from_millis(1), max: Duration::from_millis(4) };
+        let running = Running::start(output(OutputConfig { retry, in_flight: 1, ..config(&receiver) }));
+        running.offer((0..10).map(|part| sized(Stream::Flows, Encoding::Gzip, part * 40..part * 40 + 40, 600)));
+        let ledger = running.settled();
+        assert_eq!((ledger.delivered, ledger.dropped(Loss::TooLarge)), (0, 400));
+        let attempts = receiver.came().len();
+        assert!((400..400 + 10).contains(&attempts), "{attempts}");
+        running.has_problem(if receiver.is_grpc() { "larger than max" } else { "answers 413" });
+        for line in ["from now on", "is lost"] {
+            assert_eq!(running.logged(line).len(), 1, "{line}");
+        }
+        receiver.rules().max_bytes = None;
+        running.offer([request(Stream::Flows, Encoding::Gzip, 400..500)]);
+        assert_eq!(running.settled().delivered, 100);
+        running.has_problem("");
+        drop(running);
+
+        // With long waits hardly any is lost.
+        receiver.rules().max_bytes = Some(10);
+        let retry = RetryConfig { min: Duration::from_hours(1), max: Duration::from_hours(1) };
+        let running = Running::start(output(OutputConfig { retry, ..config(&receiver) }));
+        running.offer((0..10).map(|part| sized(Stream::Flows, Encoding::Gzip, part * 40..part * 40 + 40, 600)));
+        wait_for(
+            "a wait",
+            || {
+                if running.owner.problems.lock().unwrap().is_empty() { Err(String::new()) } else { Ok(()) }
+            },
+        );
+        let beats = || running.owner.beats.load(Relaxed);
+        let before = beats();
+        wait_for("the thread is awake a few times", || {
+            running.output.wake();
+            if beats() > before + 20 { Ok(()) } else { Err(String::new()) }
+        });
+        assert!(running.ledger().dropped(Loss::TooLarge) < 10, "{:?}", running.ledger());
+    }
+}
+
 /// The text of tonic about sizes has another status.
 #[test]
 fn sizes_have_several_texts() {
@@ -273,36 +318,38 @@ fn encodings_have_several_words() {
 }
 
 /// A receiver that refuses every encoding, and plain bytes too, refuses something else: each
-/// request is tried once in each and then dropped, and the next one is sent as configured.
+/// encoding is tried once, then each request is sent plain and dropped, and once it takes one the
+/// next is sent as configured.
 #[test]
 fn a_refusal_of_plain_bytes_is_final() {
     for (receiver, reply) in [(Receiver::grpc(), Reply::grpc(12, "no")), (Receiver::http(), Reply::http(415))] {
         receiver.rules().always = Some(reply.clone());
         let compression = Some(Encoding::Zstd);
         let running = Running::start(output(OutputConfig { compression, in_flight: 1, ..config(&receiver) }));
-        for refused in [10, 20] {
-            let (encoding, _) = running.output.limits();
-            assert_eq!(encoding, Encoding::Zstd);
-            running.offer([request(Stream::Rollups, encoding, refused - 10..refused)]);
-            let ledger = running.settled();
-            assert_eq!(ledger.dropped(Loss::Refused), refused.unsigned_abs());
-        }
+        let offered = (0..5).map(|part| request(Stream::Rollups, Encoding::Zstd, part * 10..part * 10 + 10));
+        running.offer(offered.clone());
+        assert_eq!(running.settled().dropped(Loss::Refused), 50);
         let tried: Vec<_> = receiver.came().into_iter().map(|came| came.encoding()).collect();
-        assert_eq!(tried, ["zstd", "gzip", "", "zstd", "gzip", ""]);
+        assert_eq!(tried, ["zstd", "gzip", "", "", "", "", ""]);
+        assert_eq!(running.output.limits().0, Encoding::None);
+        assert_eq!(running.logged("are sent as").len(), 1);
         receiver.rules().always = None;
-        running.offer([request(Stream::Rollups, Encoding::Zstd, 20..30)]);
+        running.offer([request(Stream::Rollups, Encoding::None, 50..60)]);
         assert_eq!((running.settled().delivered, running.output.limits().0), (10, Encoding::Zstd));
+        running.offer([request(Stream::Rollups, Encoding::Zstd, 60..70)]);
+        running.settled();
+        let tried: Vec<_> = receiver.came()[7..].iter().map(|came| (came.encoding(), came.taken)).collect();
+        assert_eq!(tried, [(String::new(), true), ("zstd".to_owned(), true)]);
         drop(running);
 
-        // With several under way too none is tried for ever.
+        // With several under way too each is tried a few times only.
         receiver.rules().always = Some(reply);
         let running = Running::start(output(OutputConfig { compression, in_flight: 4, ..config(&receiver) }));
         let before = receiver.came().len();
-        running.offer((0..20).map(|part| request(Stream::Rollups, Encoding::Zstd, part * 10..part * 10 + 10)));
-        assert_eq!(running.settled().dropped(Loss::Refused), 200);
-        // One that is under way while another is given up begins anew with what is configured.
+        running.offer(offered);
+        assert_eq!(running.settled().dropped(Loss::Refused), 50);
         let attempts = receiver.came().len() - before;
-        assert!((20..20 * 10).contains(&attempts), "{attempts}");
+        assert!((5..=5 * 3).contains(&attempts), "{attempts}");
     }
 }
 

@@ -1,11 +1,15 @@
 //! Outputs, requests and threads for tests.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes as SpanAttributes, Id, Record as SpanRecord};
+use tracing::{Event, Metadata, Subscriber};
 use webb_otlp::{
     Attributes, Encoding, Environment, Head, Ledger, Output, OutputConfig, Owner, Protocol, Record, Request,
     RequestBuilder, RetryConfig, Severity, SpoolConfig, Stream,
@@ -24,6 +28,8 @@ pub(crate) struct TestOwner {
     /// The next heartbeat panics.
     pub(crate) panics: AtomicBool,
     pub(crate) problems: Mutex<Vec<String>>,
+    /// Lines that the thread has logged.
+    pub(crate) logged: Mutex<Vec<String>>,
 }
 
 impl Owner for TestOwner {
@@ -41,6 +47,41 @@ impl Owner for TestOwner {
     }
 }
 
+/// Collects the log lines of a thread.
+struct Lines(Arc<TestOwner>);
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("webb_otlp")
+    }
+
+    fn new_span(&self, _: &SpanAttributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &SpanRecord<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.0.logged.lock().unwrap().push(message.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
 /// An output with a thread.
 pub(crate) struct Running {
     pub(crate) output: Arc<Output>,
@@ -56,7 +97,8 @@ impl Running {
     pub(crate) fn again(output: Arc<Output>) -> Self {
         let owner = Arc::new(TestOwner::default());
         let (for_thread, its_owner) = (Arc::clone(&output), Arc::clone(&owner));
-        let body = move || for_thread.run(&*its_owner).unwrap();
+        let lines = Lines(Arc::clone(&owner));
+        let body = move || tracing::subscriber::with_default(lines, || for_thread.run(&*its_owner).unwrap());
         let thread = std::thread::Builder::new().name("output".to_owned()).spawn(body).unwrap();
         Self { output, owner, thread: Some(thread) }
     }
@@ -77,6 +119,11 @@ impl Running {
             })
         });
         self.ledger()
+    }
+
+    /// The lines with this text that the thread has logged.
+    pub(crate) fn logged(&self, text: &str) -> Vec<String> {
+        self.owner.logged.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
     /// Waits for a problem with this text.

@@ -126,6 +126,19 @@ fn failures_of_tls_have_a_remedy() {
     }
 }
 
+/// An endpoint with http to a port for TLS is told from a receiver of the other protocol.
+#[test]
+fn plain_requests_to_tls_have_a_remedy() {
+    let authority = Authority::new();
+    for grpc in [true, false] {
+        let receiver = Receiver::start(grpc, Some(authority.server("127.0.0.1", false, grpc)), 0);
+        let endpoint = Some(receiver.url().replace("https://", "http://"));
+        let running = Running::start(output(OutputConfig { endpoint, ..config(&receiver) }));
+        ten(&running);
+        running.has_problem("if the port speaks TLS, use an endpoint with https");
+    }
+}
+
 /// A receiver is checked by its name, or by the one that is configured, or not at all if that is
 /// configured; one that asks for a certificate gets it.
 #[test]
@@ -269,6 +282,8 @@ fn mistakes_are_named() {
         ("https://user:secret@host", "without a user"),
         ("https://host/path", "no path"),
         ("https://host?x=y", "without a query"),
+        ("https://host#part", "without a fragment"),
+        ("https://host:4317/#", "without a fragment"),
         ("http://host:4317", "`insecure: true`"),
         ("http://10.0.0.1", "`insecure: true`"),
         ("https://", "expected a URL"),
@@ -291,6 +306,18 @@ fn mistakes_are_named() {
     assert!(check(&|config| config.in_flight = 0, &[]).starts_with("in_flight: "));
     assert!(check(&|config| config.batch.max_bytes = 1, &[]).starts_with("batch.max_bytes: "));
     assert!(check(&|config| config.tls.cert_file = Some("/x".into()), &[]).starts_with("tls.key_file: "));
+    for name in ["a b", "", "a/b", "host:4317"] {
+        let why = check(&|config| config.tls.server_name = Some(name.to_owned()), &[]);
+        assert_eq!(why, "tls.server_name: expected the name of a host");
+    }
+    let beside_http = |config: &mut OutputConfig| {
+        config.endpoint = Some("http://127.0.0.1".to_owned());
+        config.tls.ca_file = Some("/ca.crt".into());
+    };
+    assert!(check(&beside_http, &[]).starts_with("tls: expected an endpoint with https, or no `tls`"));
+    let of_environment =
+        [("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.crt"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]")];
+    assert_eq!(check(&|config| config.endpoint = None, &of_environment), "fine");
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "brotli"),

@@ -34,6 +34,8 @@ pub(crate) enum Reply {
     Taken,
     /// Taken, but for some records, with a message.
     Partly(i64, &'static str),
+    /// Taken, but for some records, with a message of so many letters.
+    Long(i64, usize),
     /// Taken, but the status says otherwise.
     TakenAndDenied,
     /// A status of gRPC with a message and details, in the headers or behind a message.
@@ -276,7 +278,7 @@ async fn respond(
 /// Chooses the reply, and notes the request.
 fn take(rules: &mut Rules, mut came: Came, encoding: Option<&str>, login: Option<&str>, grpc: bool) -> Reply {
     let reply = choose(rules, came.plain_bytes, encoding, login, grpc);
-    came.taken = matches!(reply, Reply::Taken | Reply::Partly(..) | Reply::TakenAndDenied);
+    came.taken = matches!(reply, Reply::Taken | Reply::Partly(..) | Reply::Long(..) | Reply::TakenAndDenied);
     rules.came.push(came);
     reply
 }
@@ -333,6 +335,10 @@ fn grpc_response(reply: Reply) -> Response<Answer> {
         Reply::Partly(rejected, text) => {
             vec![Frame::data(message(rejected, text, true)), Frame::trailers(trailers(0, "", None))]
         }
+        Reply::Long(rejected, letters) => {
+            let message = message(rejected, &"x ".repeat(letters / 2), true);
+            vec![Frame::data(message), Frame::trailers(trailers(0, "", None))]
+        }
         Reply::TakenAndDenied => vec![Frame::trailers(trailers(14, "done, and yet", None))],
         Reply::Grpc { status, message, details, trailers_only: true } => {
             let mut response = Response::new(Answer::default());
@@ -354,6 +360,9 @@ fn http_response(reply: Reply) -> Response<Answer> {
     let (status, headers, body, then) = match reply {
         Reply::Taken => (200, Vec::new(), message(0, "", false), Then::End),
         Reply::Partly(rejected, text) => (200, Vec::new(), message(rejected, text, false), Then::End),
+        Reply::Long(rejected, letters) => {
+            (200, Vec::new(), message(rejected, &"x ".repeat(letters / 2), false), Then::End)
+        }
         Reply::TakenAndDenied => (503, Vec::new(), Bytes::new(), Then::End),
         Reply::Http { status, headers, body } => (status, headers, body.into(), Then::End),
         Reply::Half => (200, Vec::new(), Bytes::from_static(b"\x0a\x05"), Then::Break),

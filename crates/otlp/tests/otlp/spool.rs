@@ -282,8 +282,15 @@ fn a_full_disk_is_said_once() {
     let offer = |part: i64| {
         running.offer([sized(Stream::Rollups, Encoding::Gzip, part * 100..part * 100 + 100, 1000)]);
     };
-    (0..30).for_each(offer);
+    offer(0);
+    running.has_problem("answers 503");
+    (1..30).for_each(offer);
     running.has_problem("No space left on device");
+    // Also while the receiver is away, which was said just before.
+    wait_for("a line", || {
+        let lines = running.logged("requests wait in memory");
+        if lines.len() == 1 { Ok(()) } else { Err(format!("{lines:?}")) }
+    });
     let ledger = running.ledger();
     assert_eq!((ledger.offered, ledger.waiting), (3000, 3000));
     assert!(names(&directory).iter().all(|name| name.ends_with(".otlp.gz")), "{:?}", names(&directory));
@@ -325,8 +332,8 @@ fn the_last_window_is_written() {
     let directory = tempfile::tempdir().unwrap();
     let config = OutputConfig { spool: Some(spool(directory.path())), ..nowhere() };
     let window = |end_ns| Some(LastWindow { end_ns, note: "a note".to_owned() });
-    let known = || webb_otlp::last_window(&config, 1000);
-    let output = Arc::new(of_instance(config.clone(), "one"));
+    let known = || webb_otlp::last_window(&config, "node-1", 1000);
+    let output = Arc::new(of_instance(config.clone(), "one").on_node("node-1"));
     output.offer_window([request(Stream::Rollups, Encoding::Gzip, 0..10)], window(700));
     assert_eq!(known(), Ok(None), "no file has the rows yet");
     let running = Running::again(output);
@@ -347,6 +354,7 @@ fn the_last_window_is_written() {
     assert_eq!(known(), Ok(window(700)));
     running.output.offer_window([request(Stream::Rollups, Encoding::Gzip, 20..30)], window(800));
     is(800);
+    assert!(webb_otlp::last_window(&config, "node-2", 1000).is_err(), "it is of another node");
 
     let file = directory.path().join("main/last-window");
     fs::remove_file(&file).unwrap();

@@ -124,12 +124,43 @@ fn long_answers_are_cut() {
     let began = Instant::now();
     assert_eq!(running.settled().delivered, 20);
     assert!(began.elapsed() < Duration::from_secs(30));
+    // What is long because of its text is an answer as any other.
+    for receiver in [Receiver::http(), Receiver::grpc()] {
+        receiver.reply([Reply::Long(0, 100_000), Reply::Long(3, 20 << 20)]);
+        let running = Running::start(output(OutputConfig { in_flight: 1, ..config(&receiver) }));
+        running.offer((0..3).map(|part| request(Stream::Flows, Encoding::Gzip, part * 10..part * 10 + 10)));
+        let ledger = running.settled();
+        assert_eq!((ledger.delivered, ledger.rejected, receiver.came().len()), (27, 3, 3));
+        let said = running.logged("has taken 10 records, and says: x x x");
+        assert!(said.len() == 1 && said[0].len() < 1000, "{said:?}");
+    }
     // By gRPC it is the answer of another server.
     let receiver = Receiver::grpc();
     receiver.reply([Reply::Huge]);
     let running = Running::start(output(config(&receiver)));
     running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
     assert_eq!(running.settled().dropped.iter().sum::<u64>(), 10);
+}
+
+/// An answer with a large head is told from another protocol, and a path that is not there from
+/// other refusals.
+#[test]
+fn odd_answers_have_a_remedy() {
+    let receiver = Receiver::http();
+    let headers = vec![("x-large", "x".repeat(1_000_000))];
+    receiver.rules().always = Some(Reply::Http { status: 200, headers, body: Vec::new() });
+    let running = Running::start(output(config(&receiver)));
+    running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    running.has_problem("more than 64 KiB");
+    receiver.rules().always = Some(Reply::http(404));
+    running.settled();
+    let problem = running.output.figures().problem();
+    assert!(problem.ends_with("answers 404"), "{problem}");
+    let endpoint = Some(format!("{}/otlp", receiver.url()));
+    let running = Running::start(output(OutputConfig { endpoint, ..config(&receiver) }));
+    running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    running.has_problem("answers 404: requests go to the path /otlp");
+    running.has_problem("one that ends in /v1/logs");
 }
 
 /// A receiver of the other protocol is a failure that is said and tried again, never a delivery.
@@ -299,7 +330,7 @@ fn one_request_is_sent_for_a_command() {
     let output = output(config(&receiver));
     let one = request(Stream::Rollups, Encoding::Gzip, 0..1);
     assert_eq!(output.send_once(&one), Ok(format!("http://{} answers 200", receiver.address)));
-    receiver.reply([Reply::http(404), Reply::Partly(1, "no room")]);
+    receiver.reply([Reply::http(404), Reply::Partly(i64::from(u32::MAX), "no room")]);
     assert_eq!(output.send_once(&one), Err(format!("http://{} answers 404", receiver.address)));
     assert!(output.send_once(&one).unwrap_err().ends_with("no room; 1 of 1 records rejected"));
     drop(receiver);
