@@ -89,8 +89,8 @@ impl Cache {
         }
     }
 
-    /// Upserts a node of which the API server has sent the metadata alone. None if the rest of it is
-    /// not known, so that it is to be read.
+    /// Upserts a node of which the API server has sent the metadata alone. None if the rest of it
+    /// is not known, so that it is to be read.
     pub(super) fn upsert_node_metadata(&self, key: ObjectKey, metadata: Node) -> Option<Change> {
         let is_relayed = self.has_relayed_nodes() && !self.is_own_node(&key.name);
         let relayed = self.relayed_nodes();

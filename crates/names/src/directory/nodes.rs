@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(table.len(), 3);
     }
 
-    /// Removed nodes are remembered up to a bound, and whoever lacks one that is forgotten begins
-    /// anew.
+    /// Removed nodes are remembered up to a bound, and a client that lacks one that is forgotten
+    /// begins anew.
     #[test]
     fn removed_nodes_are_forgotten() {
         let mut table = NodeTable::default();
