@@ -8,6 +8,10 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use crate::config::Protocol;
 use crate::target::HTTP_PATH;
 
+/// The client's words for a status line and headers beyond its bounds. The library tells them from
+/// other errors for servers alone.
+const TOO_LARGE: &str = "message head is too large";
+
 /// Remedy where a receiver refuses the agent's certificate, or that it has none.
 const OTHER_CERTIFICATE: &str =
     "; the receiver wants another certificate of the agent: see to `tls.cert_file` and `tls.key_file`";
@@ -101,7 +105,7 @@ pub(crate) fn of_exchange(
             "; it has not answered by HTTP/2 yet: if the port speaks HTTP/1.1, use `protocol: http/protobuf`, \
              or the receiver's port for gRPC"
         }
-        (Protocol::HttpProtobuf, _) if error.is_parse_too_large() => {
+        (Protocol::HttpProtobuf, _) if error.is_parse() && text.contains(TOO_LARGE) => {
             "; the answer's status line and headers have more than 64 KiB or 100 lines: see to the receiver, or to a proxy \
              before it"
         }
