@@ -18,14 +18,20 @@ const MAX_REMOVED: usize = 1024;
 /// All nodes, and what has changed.
 #[derive(Debug, Default)]
 pub(super) struct NodeTable {
-    by_name: HashMap<Arc<str>, (Arc<NodeNetwork>, u64)>,
-    /// The last change of each node, removed ones too.
+    nodes: HashMap<Arc<str>, Entry>,
+    /// The last change of each node.
     changes: BTreeMap<u64, Arc<str>>,
-    /// Numbers of the changes by which nodes were removed.
-    removed: BTreeMap<Arc<str>, u64>,
     last: u64,
     /// A client that knows no more than this change lacks removed nodes that are forgotten.
     forgotten: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// None of a removed node.
+    network: Option<Arc<NodeNetwork>>,
+    /// Number of its last change.
+    change: u64,
 }
 
 /// A part of the changes.
@@ -42,59 +48,44 @@ impl NodeTable {
         let (before, mut surplus) = (self.last, nodes.len().saturating_sub(MAX_NODES));
         nodes.truncate(MAX_NODES);
         let names: HashSet<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
-        let gone: Vec<Arc<str>> = self.by_name.keys().filter(|name| !names.contains(&***name)).cloned().collect();
+        let is_gone = |(name, entry): &(&Arc<str>, &Entry)| entry.network.is_some() && !names.contains(&***name);
+        let gone: Vec<Arc<str>> = self.nodes.iter().filter(is_gone).map(|(name, _)| Arc::clone(name)).collect();
         for name in gone {
-            if let Some((_, number)) = self.by_name.remove(&name) {
-                self.changes.remove(&number);
-            }
-            let number = self.add(Arc::clone(&name));
-            self.removed.insert(name, number);
+            self.set(name, None);
         }
         for (name, network) in nodes {
-            match self.by_name.get_key_value(name.as_str()) {
-                Some((_, (known, _))) if Arc::ptr_eq(known, &network) || *known == network => {}
-                Some((name, (_, number))) => {
-                    let (name, number) = (Arc::clone(name), *number);
-                    self.changes.remove(&number);
-                    self.insert(name, network, &mut surplus);
-                }
-                None => {
-                    let name: Arc<str> = name.into();
-                    if let Some(number) = self.removed.remove(&name) {
-                        self.changes.remove(&number);
-                    }
-                    self.insert(name, network, &mut surplus);
-                }
+            let known = self.nodes.get_key_value(name.as_str());
+            if known.is_none_or(|(_, entry)| entry.network.as_ref() != Some(&network)) {
+                surplus += left_out(&network);
+                let name = known.map_or_else(|| name.as_str().into(), |(name, _)| Arc::clone(name));
+                self.set(name, Some(network));
             }
         }
         self.forget();
         (self.last > before, surplus)
     }
 
-    fn insert(&mut self, name: Arc<str>, network: Arc<NodeNetwork>, surplus: &mut usize) {
-        *surplus += left_out(&network);
-        let number = self.add(Arc::clone(&name));
-        self.by_name.insert(name, (network, number));
-    }
-
-    fn add(&mut self, name: Arc<str>) -> u64 {
+    fn set(&mut self, name: Arc<str>, network: Option<Arc<NodeNetwork>>) {
         self.last += 1;
+        let before = self.nodes.insert(Arc::clone(&name), Entry { network, change: self.last });
+        if let Some(entry) = before {
+            self.changes.remove(&entry.change);
+        }
         self.changes.insert(self.last, name);
-        self.last
     }
 
     /// Forgets the nodes that were removed first where there are too many.
     fn forget(&mut self) {
-        let surplus = self.removed.len().saturating_sub(MAX_REMOVED.max(self.by_name.len()));
-        if surplus > 0 {
-            let mut numbers: Vec<u64> = self.removed.values().copied().collect();
-            numbers.sort_unstable();
-            for number in numbers.into_iter().take(surplus) {
-                if let Some(name) = self.changes.remove(&number) {
-                    self.removed.remove(&name);
-                }
-                self.forgotten = number;
+        let (count, removed) = (self.len(), self.nodes.len() - self.len());
+        let is_removed = |(_, name): &(&u64, &Arc<str>)| self.nodes.get(*name).is_some_and(|of| of.network.is_none());
+        let surplus = removed.saturating_sub(MAX_REMOVED.max(count));
+        let oldest: Vec<u64> =
+            self.changes.iter().filter(is_removed).take(surplus).map(|(number, _)| *number).collect();
+        for number in oldest {
+            if let Some(name) = self.changes.remove(&number) {
+                self.nodes.remove(&name);
             }
+            self.forgotten = number;
         }
     }
 
@@ -108,15 +99,16 @@ impl NodeTable {
     pub(super) fn since(&self, known: Option<u64>) -> (bool, impl Iterator<Item = (u64, NodeChange<'_>)>) {
         let known = known.filter(|known| *known >= self.forgotten);
         let changes = self.changes.range(known.map_or(0, |known| known + 1)..);
-        let changes = changes.filter_map(move |(number, name)| match self.by_name.get(name) {
-            Some((network, _)) => Some((*number, NodeChange::Is(name, network))),
+        let changes = changes.filter_map(move |(number, name)| match &self.nodes.get(name)?.network {
+            Some(network) => Some((*number, NodeChange::Is(name, network))),
             None => known.map(|_| (*number, NodeChange::IsGone(name))),
         });
         (known.is_none(), changes)
     }
 
+    /// Number of nodes, without removed ones.
     pub(super) fn len(&self) -> usize {
-        self.by_name.len()
+        self.nodes.values().filter(|entry| entry.network.is_some()).count()
     }
 }
 
@@ -196,8 +188,7 @@ mod tests {
             table.replace(all(&[(&name, 1)]));
             known.push(Some(table.last()));
         }
-        assert_eq!(table.removed.len(), MAX_REMOVED);
-        assert_eq!(table.changes.len(), MAX_REMOVED + 1);
+        assert_eq!((table.len(), table.nodes.len(), table.changes.len()), (1, MAX_REMOVED + 1, MAX_REMOVED + 1));
         let last = names(&[&(2 * MAX_REMOVED - 1).to_string()]);
         assert_eq!(sent(&table, known[0]), (true, last.clone(), vec![]));
         let (begins, changed, removed) = sent(&table, known[2 * MAX_REMOVED - 3]);
