@@ -39,7 +39,7 @@ use zerocopy::IntoBytes;
 const CONFIGURATIONS: [(&str, &str); 2] = [("first", mix::FIRST), ("second", mix::SECOND)];
 
 /// A table is measured for about so long.
-const PATIENCE: Duration = Duration::from_secs(3);
+const MIN_TIME: Duration = Duration::from_secs(3);
 
 /// From record to counter.
 struct Engine {
@@ -110,7 +110,7 @@ impl Times {
     fn by(clock: ClockId, mut round: impl FnMut()) -> Self {
         let mut times = Self::default();
         let began = Instant::now();
-        while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
+        while times.cpu.len() < 5 || began.elapsed() < MIN_TIME {
             let (wall, before) = (Instant::now(), cpu(clock));
             round();
             times.cpu.push(cpu(clock).saturating_sub(before));
@@ -254,7 +254,7 @@ fn beside(cases: &[(&str, Beside)]) {
             let begin = pipeline.beside();
             let mut times = Times::default();
             let began = Instant::now();
-            while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
+            while times.cpu.len() < 5 || began.elapsed() < MIN_TIME {
                 let (wall, all, theirs) = (Instant::now(), cpu(ClockId::ProcessCPUTime), pipeline.beside().0);
                 pipeline.run(RECORDS as u64);
                 let theirs = pipeline.beside().0.saturating_sub(theirs);
@@ -282,7 +282,7 @@ fn stages() {
         let records = mix::records(mix::PODS);
         let mut best = vec![Duration::MAX; 1 + engine.aggregators.len()];
         let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < MIN_TIME {
             let mut times = vec![Duration::ZERO; best.len()];
             for chunk in records.chunks(mix::BATCH) {
                 let mut last = Instant::now();

@@ -16,7 +16,7 @@ pub(crate) const SIX_LABELS: &str = "flow:labelsContext=source_namespace,source_
     destination_namespace,destination_workload,destination_pod";
 
 /// Nothing takes this long unless something is wrong.
-const PATIENCE: Duration = Duration::from_mins(5);
+const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A running agent; ends when dropped.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Agent {
     fn assert_up(&mut self, since: Instant) {
         let ended = self.process.try_wait().unwrap();
         let log = || fs::read_to_string(&self.log).unwrap_or_default();
-        assert!(ended.is_none() && since.elapsed() < PATIENCE, "the agent is not up ({ended:?}):\n{}", log());
+        assert!(ended.is_none() && since.elapsed() < TIMEOUT, "the agent is not up ({ended:?}):\n{}", log());
     }
 
     fn proc(&self, name: &str) -> String {
@@ -166,7 +166,7 @@ impl Agent {
                 return text;
             }
             before = counted;
-            assert!(began.elapsed() < PATIENCE, "the ledger stays open: {seen} seen, {outcomes}, {pending} pending");
+            assert!(began.elapsed() < TIMEOUT, "the ledger stays open: {seen} seen, {outcomes}, {pending} pending");
             std::thread::sleep(Duration::from_millis(500));
         }
     }
@@ -232,7 +232,7 @@ impl Client {
         if self.0.is_none() {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let stream = inside(node, || TcpStream::connect(address))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             self.0 = Some(BufReader::with_capacity(256 * 1024, stream));
         }
         let stream = self.0.as_mut().ok_or(io::ErrorKind::NotConnected)?;

@@ -24,14 +24,14 @@ const INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The view, and what its watches say of themselves.
 #[derive(Debug)]
-pub struct ViewKeeper {
+pub struct ViewFollower {
     kubeconfig: Option<PathBuf>,
     view: Arc<ClusterView>,
     watches: Arc<Status>,
 }
 
-impl ViewKeeper {
-    /// A keeper of this view.
+impl ViewFollower {
+    /// A follower of the API server that fills this view.
     pub fn new(kubeconfig: Option<PathBuf>, view: Arc<ClusterView>, watches: Arc<Status>) -> Self {
         Self { kubeconfig, view, watches }
     }
@@ -67,7 +67,7 @@ impl ViewKeeper {
     }
 }
 
-/// Starts the keeper. Its longest wait is a second.
-pub fn start(keeper: Arc<ViewKeeper>, intensity: Intensity) -> Addr<ThreadSupervisor> {
-    ThreadSupervisor::start(Arc::new(move |lifecycle: &Lifecycle| keeper.run(lifecycle)), Arc::new(|| {}), intensity)
+/// Starts the follower. Its longest wait is a second.
+pub fn start(follower: Arc<ViewFollower>, intensity: Intensity) -> Addr<ThreadSupervisor> {
+    ThreadSupervisor::start(Arc::new(move |lifecycle: &Lifecycle| follower.run(lifecycle)), Arc::new(|| {}), intensity)
 }

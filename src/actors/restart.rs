@@ -77,7 +77,7 @@ impl Intensity {
         self.policy().backoff_min
     }
 
-    /// Reports the component as beyond help.
+    /// Marks the component as given up: its restart limit is exceeded.
     pub fn give_up(&self, why: &str) {
         self.component.set_state(State::GaveUp, why);
         // The receiver is gone only when the agent is stopping already.

@@ -17,7 +17,7 @@ use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::ProbeReconciler;
 use crate::actors::resolver::Resolver;
 use crate::bpf_loader::HandoverOutcome;
-use crate::conntrack::Counters as Heard;
+use crate::conntrack::Counters as ConntrackCounters;
 use crate::families::Def;
 use crate::http::Scrape;
 use crate::logging::LogControl;
@@ -184,7 +184,7 @@ fn watches(metrics: &SelfMetrics, names: Arc<Resolver>) -> Added {
 }
 
 /// Conntrack events, and NAT lookups.
-pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<Counters>) -> Added {
+pub(super) fn conntrack(metrics: &SelfMetrics, events: Arc<ConntrackCounters>, counters: Arc<Counters>) -> Added {
     let defs = [
         &own::CONNTRACK_ENTRIES,
         &own::CONNTRACK_EVENTS,
@@ -200,12 +200,12 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
         &defs,
         Box::new(move |rows| {
             rows.add(&own::CONNTRACK_ENTRIES, &[], counters.translations.load(Relaxed));
-            rows.add(&own::CONNTRACK_EVENTS, &["new"], heard.began.load(Relaxed));
-            rows.add(&own::CONNTRACK_EVENTS, &["destroy"], heard.ended.load(Relaxed));
-            rows.add(&own::CONNTRACK_OVERRUNS, &[], heard.overruns.load(Relaxed));
-            rows.add(&own::CONNTRACK_DUMPS, &[], heard.dumps.load(Relaxed));
-            rows.add(&own::CONNTRACK_QUERIES, &[], heard.queries.load(Relaxed));
-            rows.add(&own::CONNTRACK_MALFORMED, &[], heard.malformed.load(Relaxed));
+            rows.add(&own::CONNTRACK_EVENTS, &["new"], events.began.load(Relaxed));
+            rows.add(&own::CONNTRACK_EVENTS, &["destroy"], events.ended.load(Relaxed));
+            rows.add(&own::CONNTRACK_OVERRUNS, &[], events.overruns.load(Relaxed));
+            rows.add(&own::CONNTRACK_DUMPS, &[], events.dumps.load(Relaxed));
+            rows.add(&own::CONNTRACK_QUERIES, &[], events.queries.load(Relaxed));
+            rows.add(&own::CONNTRACK_MALFORMED, &[], events.malformed.load(Relaxed));
             rows.add(&own::CONNTRACK_REFUSED, &[], counters.refused.load(Relaxed));
             for (outcome, count) in LOOKUPS.iter().zip(&counters.lookups) {
                 rows.add(&own::CONNTRACK_LOOKUPS, &[outcome], count.load(Relaxed));

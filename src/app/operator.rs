@@ -14,7 +14,7 @@ use super::StartError;
 use super::control::Signals;
 use super::parts::{Parts, finish};
 use super::process::{Process, ProcessPlan, exposition_routes, serve};
-use crate::actors::cluster_view::ViewKeeper;
+use crate::actors::cluster_view::ViewFollower;
 use crate::actors::elector::Elector;
 use crate::actors::http::HttpActor;
 use crate::actors::thread_supervisor::ThreadSupervisor;
@@ -53,9 +53,9 @@ impl Operator {
             leadership: Arc::clone(&leadership),
         };
         let endpoint = Arc::new(endpoint(settings, &cluster, parts, admin.log.clone()));
-        let keeper = ViewKeeper::new(settings.kubeconfig.clone(), cluster.view, cluster.watches);
+        let follower = ViewFollower::new(settings.kubeconfig.clone(), cluster.view, cluster.watches);
         let elector = Elector::new(settings.kubeconfig.clone(), candidate(&settings.operator), leadership);
-        let view = cluster_view::start(Arc::new(keeper), parts.intensity("cluster_view"));
+        let view = cluster_view::start(Arc::new(follower), parts.intensity("cluster_view"));
         let elector = elector::start(Arc::new(elector), parts.intensity("elector"));
         let server = serve(parts, "http/operator", socket, exposition_routes(endpoint, admin));
         let (view, elector) = (parts.register("cluster_view", view), parts.register("elector", elector));

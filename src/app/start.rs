@@ -45,7 +45,7 @@ use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, 
 use crate::agent_metrics::cluster_mesh::MeshParts;
 use crate::bpf_loader::maps::NodeObjects;
 use crate::bpf_loader::{self, Confine, Handover, HandoverOutcome, KernelRings, Loader, Probes};
-use crate::conntrack::{Counters as Heard, Follower, Snat};
+use crate::conntrack::{Counters as ConntrackCounters, Follower, Snat};
 use crate::families::Endpoint;
 use crate::http::{Admin, CONTROL, Explain, LostEvents, Scrape};
 use crate::logging::LogControl;
@@ -153,7 +153,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (beside, factory) = ((observing.as_ref(), sending.as_ref()), (parts.factory(settings, capacity), captures));
     let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, beside);
     outputs::go_on(sending.as_ref(), (&kernel_ledger, taken_over.as_ref()), &counters).await?;
-    let Tracking { translations, heard, conntrack } =
+    let Tracking { translations, conntrack_counters, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait, names.asks());
@@ -178,7 +178,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     layer7::ledger(&own, dissecting.as_ref())?;
     let expired_names = layer7::expired_names(dissecting.as_ref());
     let dissector = dissecting.map(|of| (parts.register("dissector", of.supervisor), of.config));
-    metrics::conntrack(&own, heard, Arc::clone(&counters))?;
+    metrics::conntrack(&own, conntrack_counters, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     beside_metrics(&own, observing.as_ref(), sending.as_ref())?;
@@ -404,7 +404,7 @@ fn other_kinds(policies: &settings::Policies) -> cluster::OtherKinds {
 
 struct Tracking {
     translations: Translations,
-    heard: Arc<Heard>,
+    conntrack_counters: Arc<ConntrackCounters>,
     conntrack: Option<Addr<ThreadSupervisor>>,
 }
 
@@ -418,9 +418,9 @@ fn start_conntrack(
     (privileges, snat): (Privileges, Option<Arc<Snat>>),
 ) -> std::io::Result<Tracking> {
     let most = settings.conntrack_entries as usize;
-    let (heard, followed) = (Arc::new(Heard::default()), Arc::new(AtomicBool::new(false)));
+    let (conntrack_counters, followed) = (Arc::new(ConntrackCounters::default()), Arc::new(AtomicBool::new(false)));
     if most == 0 || privileges.are_least() {
-        return Ok(Tracking { translations: Translations::default(), heard, conntrack: None });
+        return Ok(Tracking { translations: Translations::default(), conntrack_counters, conntrack: None });
     }
     let (sender, changes) = crossbeam_channel::bounded(MAX_TRANSLATIONS_QUEUED);
     let (ask, queries) = crossbeam_channel::bounded(MAX_PENDING_QUERIES);
@@ -430,12 +430,12 @@ fn start_conntrack(
         queries,
         waker: waker.clone(),
         followed: Arc::clone(&followed),
-        counters: Arc::clone(&heard),
+        counters: Arc::clone(&conntrack_counters),
         snat,
     };
     let conntrack = parts.register("conntrack", follower::start(following, parts.intensity("conntrack")));
     let translations = Translations { changes, ask: Some(ask), followed, waker: Some(waker), most };
-    Ok(Tracking { translations, heard, conntrack: Some(conntrack) })
+    Ok(Tracking { translations, conntrack_counters, conntrack: Some(conntrack) })
 }
 
 struct ReaderParts {

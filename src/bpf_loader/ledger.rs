@@ -115,8 +115,8 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// A number that tells these maps from all others: of the secrets that were made with them,
-    /// which it does not tell.
+    /// A number that identifies these maps. It is a hash of the secrets that were made with them,
+    /// which do not follow from it.
     pub fn maps_id(&self) -> Result<u64, RunError> {
         let cpus = SYSCALLS.count(OwnMap::Totals, MapOperation::Lookup, || self.0.totals.get(&0, 0));
         let cpus = cpus.map_err(|error| RunError::map("reading the totals", error))?;

@@ -81,7 +81,7 @@ impl RollupLedger {
         Some(Seen { foreign_packets, ..seen })
     }
 
-    /// What the next process is told of a window's end, at which `seen` was read. `rolled_up`:
+    /// The note for the next process about a window's end, at which `seen` was read. `rolled_up`:
     /// packets of records that were read since the maps were made, and are in rows or lost; none
     /// where rows were not made all the time.
     pub(super) fn note(&self, seen: Seen, rolled_up: Option<u64>) -> String {

@@ -13,7 +13,7 @@ use webb::health::{Health, ProbeReport, Prober};
 use webb_cluster::{Cache, CacheSettings, Node, NodeNetwork, Object, ObjectKey};
 
 /// Long enough for a loaded machine; nothing waits this long unless something is wrong.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Bytes that the peer with the large answer wants to send.
 const LARGE: u64 = 1 << 30;
@@ -65,7 +65,7 @@ fn probe(prober: &Prober, done: impl Fn(&Health) -> bool) {
             runtime.block_on(prober.run(&|| !stopping.load(Relaxed), &wake));
         });
         let began = Instant::now();
-        while !done(&health) && began.elapsed() < PATIENCE {
+        while !done(&health) && began.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
         }
         stopping.store(true, Relaxed);
@@ -87,7 +87,7 @@ fn strange_peers_have_names() {
         ("good", |stream, _| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), ""),
         (
             "silent",
-            |stream, _| std::thread::sleep(PATIENCE * u32::from(stream.peer_addr().is_ok())),
+            |stream, _| std::thread::sleep(TIMEOUT * u32::from(stream.peer_addr().is_ok())),
             "connected, but the agent did not answer within",
         ),
         ("broken", |stream, _| answer(stream, "HTTP/1.1 500 Oh\r\n\r\n"), "answered with status 500, expected 200"),

@@ -8,8 +8,8 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use crate::config::Protocol;
 use crate::target::HTTP_PATH;
 
-/// The client's words for a status line and headers beyond its bounds. The library tells them from
-/// other errors for servers alone.
+/// The client's text for a status line and headers beyond its bounds. The library has a method for
+/// this error in servers alone.
 const TOO_LARGE: &str = "message head is too large";
 
 /// Remedy where a receiver refuses the agent's certificate, or that it has none.

@@ -14,7 +14,7 @@ use super::watch::Watch;
 use super::{Access, RESOURCES, Status, WatchTimings, start};
 use crate::{Cache, Change, Kind, ObjectKey, Pod};
 
-/// A sink of pods, beside a cache of nodes that is told where they run.
+/// A sink of pods that records the names of their nodes in a cache of nodes.
 #[derive(Debug)]
 struct OnNodes<'a, S> {
     pods: &'a S,

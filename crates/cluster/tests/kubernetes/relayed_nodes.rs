@@ -53,7 +53,7 @@ fn metadata_is_enough_beside_a_relay() {
     agent.until("one that was sent before", || identity(&agent, &address(3)) == REMOTE_NODE);
     assert_eq!(identity(&agent, "10.250.0.3"), REMOTE_NODE, "its tunnel, of an annotation");
     assert_eq!(zone(&agent, 7), ["topology.kubernetes.io/zone=a"]);
-    assert_ne!(identity(&agent, &address(7)), REMOTE_NODE, "nobody has said whose it is");
+    assert_ne!(identity(&agent, &address(7)), REMOTE_NODE, "its network is not known yet");
     send(&agent, (0..150).map(|number| sent(number, &address(number))));
     for number in [3, 7, 149] {
         for its in [address(number), format!("203.0.113.{number}"), format!("10.100.{number}.1")] {

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// `enum webb_event`: the event that rides on a record. Each comes once for a connection and
+/// `enum webb_event`: the event of a record. Each comes once for a connection and
 /// interface, but for samples, retransmissions, windows and listings.
 pub mod event {
     /// No event.

@@ -45,8 +45,8 @@ fn nodes_come_before_networks() {
     assert!(sent < 55 * NODES as u64, "{sent} bytes");
 }
 
-/// A client that was sent all is told of what has changed alone, and nothing of what has not; and
-/// nodes that are exactly as many as an answer takes are complete.
+/// A client that has all nodes is sent changes alone, and nodes that are exactly as many as an
+/// answer takes are complete.
 #[test]
 fn changes_of_nodes_are_sent() {
     let directory = Arc::new(Directory::bounded(2, 3));

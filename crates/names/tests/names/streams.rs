@@ -16,7 +16,7 @@ use webb_names::{Asks, FollowError, Following, asks, follow};
 use crate::relays::{Relay, channel, hello, key, lying, pod};
 
 /// Longer than anything takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -45,13 +45,13 @@ impl Agent {
         };
         tokio::select! {
             error = follow(channel(at).await, &self.following, &mut self.asked, |_, _| {}) => panic!("{error}"),
-            met = timeout(PATIENCE, met) => met.unwrap(),
+            met = timeout(TIMEOUT, met) => met.unwrap(),
         }
     }
 
     pub(crate) async fn error(&mut self, at: std::net::SocketAddr) -> FollowError {
         let followed = follow(channel(at).await, &self.following, &mut self.asked, |_, _| {});
-        timeout(PATIENCE, followed).await.unwrap()
+        timeout(TIMEOUT, followed).await.unwrap()
     }
 
     fn named(&self, address: &str) -> Option<Vec<String>> {
@@ -260,7 +260,7 @@ async fn silence_and_garbage_end_the_stream() {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(PATIENCE, connected).await.unwrap();
+    timeout(TIMEOUT, connected).await.unwrap();
     // Nothing will come, so only time passes. What the agent asks is no answer.
     tokio::time::pause();
     let asking = async {
@@ -287,7 +287,7 @@ async fn silence_and_garbage_end_the_stream() {
         let channel = Endpoint::from_shared(format!("http://{at}")).unwrap().connect().await.ok()?;
         Some(follow(channel, &agent.following, &mut agent.asked, |_, _| {}).await)
     };
-    if let Some(error) = timeout(PATIENCE, followed).await.unwrap() {
+    if let Some(error) = timeout(TIMEOUT, followed).await.unwrap() {
         assert!(!matches!(error, FollowError::Protocol(_)), "{error}");
     }
     assert!(!agent.following.is_connected());

@@ -25,7 +25,7 @@ use crate::service::unix_ns;
 const EVENTS: usize = 4096;
 
 /// A line that comes alone is printed after so long.
-const PATIENCE: Duration = Duration::from_millis(50);
+const MAX_BATCH_AGE: Duration = Duration::from_millis(50);
 
 /// Prints the flows of a file; of standard input as they come.
 pub(super) fn observe(
@@ -49,7 +49,7 @@ pub(super) fn observe(
         if let Err(why) = read {
             eprintln!("{name}: line {number}: {why}");
         }
-        if handed_over.elapsed() >= PATIENCE {
+        if handed_over.elapsed() >= MAX_BATCH_AGE {
             loader.end();
             handed_over = Instant::now();
         }

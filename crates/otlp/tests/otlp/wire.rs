@@ -142,8 +142,8 @@ fn long_answers_are_cut() {
     assert_eq!(running.settled().dropped.iter().sum::<u64>(), 10);
 }
 
-/// An answer with a large head is told from another protocol, and a path that is not there from
-/// other refusals.
+/// The error of an answer with a large head is not that of another protocol, and the error of a
+/// path that is not there has a hint.
 #[test]
 fn odd_answers_have_a_remedy() {
     let receiver = Receiver::http();
