@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 use webb_flow::clock::unix_ns;
 use webb_flow::open::ListingStep;
 use webb_index::{Index, Place};
 use webb_otlp::{Encoded, Feed, LastWindow, Output, Request, Stream};
 use webb_rollup::{DEFAULT_SPREAD, Encoder, Lost, Rollups, Seen, Settings, Totals, Window, Windows};
 
+use super::lane::{DEPTH, GATHER};
 use super::rollup_figures::{Figures, RollupCounts};
 use super::rollup_ledger::{RollupLedger, Start};
 use super::rollup_site::{ROLLUPS_SCOPE, RollupSite, new_instance, resource, spread, uuid};
@@ -250,7 +251,6 @@ impl RollupState {
         }
         work.index = Arc::clone(&batch.index);
         work.current = None;
-        self.publish(work);
     }
 
     fn publish(&self, work: &Work) {
@@ -467,27 +467,27 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
         state.add(&mut work, next);
     }
     loop {
+        for item in lane.try_iter().take(DEPTH) {
+            match item {
+                Item::Batch(batch) => {
+                    work.current = Some(batch);
+                    state.add(&mut work, 0);
+                }
+                Item::List(step) => state.take_step(&mut work, step),
+                _ => {}
+            }
+            lifecycle.beat();
+        }
         lifecycle.beat();
         state.turn(&mut work, unix_ns(), Instant::now());
-        let item = if lifecycle.stopping() {
-            let Ok(item) = lane.try_recv() else { return state.end(&mut work, unix_ns()) };
-            item
-        } else {
-            let wait = work.wait(unix_ns());
-            match lifecycle.while_idle(wait, || lane.recv_timeout(wait)) {
-                Ok(item) => item,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return state.end(&mut work, unix_ns()),
-            }
-        };
-        match item {
-            Item::Batch(batch) => {
-                work.current = Some(batch);
-                state.add(&mut work, 0);
-            }
-            Item::List(step) => state.take_step(&mut work, step),
-            _ => {}
+        if !lane.is_empty() {
+            continue;
         }
+        if lifecycle.stopping() {
+            return state.end(&mut work, unix_ns());
+        }
+        let wait = work.wait(unix_ns()).min(GATHER);
+        lifecycle.while_idle(wait, || state.lane.gather(wait));
     }
 }
 
