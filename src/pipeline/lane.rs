@@ -316,3 +316,26 @@ impl Lane {
         &self.component
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use webb_flow::Flow;
+    use webb_flow::fault::Components;
+
+    use super::*;
+
+    /// The rollups' thread sleeps through a few batches, is woken by many, and by what stops it.
+    #[test]
+    fn many_batches_wake_the_rollups() {
+        let (lane, items) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
+        let batch = Arc::new(Batch { index: Arc::default(), flows: vec![Flow::default()], extras: Vec::new() });
+        let is_rung = || lane.bell.1.try_recv().is_ok();
+        for queued in 1..=DEPTH {
+            lane.send(&batch, || ());
+            assert_eq!(is_rung(), queued >= GATHERED, "{queued}");
+        }
+        assert_eq!((lane.skipped(), items.try_iter().count()), (0, DEPTH));
+        lane.waker().wake();
+        assert!(is_rung());
+    }
+}

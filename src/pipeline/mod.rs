@@ -29,10 +29,7 @@ mod pending_queries;
 mod pool;
 mod read_loop;
 mod record_loop;
-mod rollup_figures;
-mod rollup_ledger;
-mod rollup_loop;
-mod rollup_site;
+mod rollups;
 mod snapshot;
 mod unnamed;
 mod work_loop;
@@ -49,10 +46,10 @@ pub use lifecycle::Lifecycle;
 pub use pending_queries::MAX_PENDING_QUERIES;
 pub use read_loop::{DecoderSlot, Reader, ReaderState};
 pub use record_loop::{HistoryState, record};
-pub use rollup_figures::RollupCounts;
-pub use rollup_ledger::{HandedOver, RollupLedger, Unrolled};
-pub use rollup_loop::{RollupState, WantedRollups, roll_up};
-pub use rollup_site::{RollupSite, heartbeat, new_uuid, resource};
+pub use rollups::{
+    HandedOver, RollupCounts, RollupLedger, RollupSite, RollupState, Unrolled, WantedRollups, heartbeat, new_uuid,
+    resource, roll_up,
+};
 pub use snapshot::{SnapshotRequest, SnapshotResponse};
 pub use unnamed::NAME_WAITS;
 pub use work_loop::{AggregatorState, Looks, work};

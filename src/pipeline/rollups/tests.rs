@@ -1,18 +1,25 @@
 //! Windows and their requests, by a clock of the test.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
 use webb_flow::fault::Components;
+use webb_flow::open::ListingStep;
 use webb_flow::{Event, Flow, L4, Verdict};
 use webb_index::Flows;
-use webb_otlp::{BatchConfig, Environment, OutputConfig};
+use webb_otlp::{BatchConfig, Environment, LastWindow, Output, OutputConfig, Stream};
+use webb_rollup::DEFAULT_SPREAD;
 
+use super::listings::QUIET;
+use super::site::spread;
+use super::work::Work;
 use super::*;
-use crate::pipeline::Consumer;
+use crate::pipeline::{Batch, Consumer, Lane};
 
 const S: u64 = 1_000_000_000;
 
