@@ -43,6 +43,7 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
     loop {
         // Asked before the lane is emptied: what stops this thread comes after the last batch.
         let stopping = lifecycle.stopping();
+        state.take_up(&mut work, unix_ns(), Instant::now());
         for item in lane.try_iter().take(DEPTH) {
             match item {
                 Item::Batch(batch) => {
@@ -55,7 +56,7 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
             lifecycle.beat();
         }
         lifecycle.beat();
-        state.turn(&mut work, unix_ns(), Instant::now());
+        state.advance(&mut work, unix_ns(), Instant::now());
         if !lane.is_empty() {
             continue;
         }

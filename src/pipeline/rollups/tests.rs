@@ -49,6 +49,12 @@ fn state(node: &str, output: &Arc<Output>) -> RollupState {
     state
 }
 
+/// A turn of the thread without a batch.
+fn turn(state: &RollupState, work: &mut Work, now_ns: u64, now: Instant) {
+    state.take_up(work, now_ns, now);
+    state.advance(work, now_ns, now);
+}
+
 /// Adds a row for each of these ports.
 fn add(work: &mut Work, ports: std::ops::Range<u16>) {
     let of = |port| Flow {
@@ -80,17 +86,17 @@ fn a_window_leaves_at_the_nodes_time() {
         let state = state(node, &output);
         let work = &mut *state.work();
         let delay = u64::try_from(spread(node, 60, DEFAULT_SPREAD).as_millis()).unwrap();
-        state.turn(work, 90 * S, at(0));
-        state.turn(work, 90 * S, at(delay - 1));
+        turn(&state, work, 90 * S, at(0));
+        turn(&state, work, 90 * S, at(delay - 1));
         assert_eq!(offered(&output), 0, "of the start");
-        state.turn(work, 91 * S, at(delay));
+        turn(&state, work, 91 * S, at(delay));
         assert_eq!(offered(&output), 1);
         add(work, 1..36);
-        state.turn(work, 120 * S, at(30_000));
-        state.turn(work, 121 * S, at(30_000 + delay - 1));
+        turn(&state, work, 120 * S, at(30_000));
+        turn(&state, work, 121 * S, at(30_000 + delay - 1));
         assert_eq!((offered(&output), work.wait(121 * S) <= Duration::from_secs(59)), (1, true));
         assert_eq!(state.counts().held, 35 + 1);
-        state.turn(work, 121 * S, at(30_000 + delay));
+        turn(&state, work, 121 * S, at(30_000 + delay));
         assert_eq!((offered(&output), work.flush_at, state.counts().held), (1 + 35 + 1, None, 0));
         delay
     });
@@ -104,14 +110,14 @@ fn what_is_held_has_a_bound() {
     let (output, now) = (output(10, 64 << 10), Instant::now());
     let state = state("worker-1", &output);
     let work = &mut *state.work();
-    state.turn(work, 90 * S, now);
+    turn(&state, work, 90 * S, now);
     add(work, 1..5000);
-    state.turn(work, 120 * S, now);
+    turn(&state, work, 120 * S, now);
     let at_once = offered(&output);
     let held: usize = work.held.iter().map(|(_, request)| request.body.len()).sum();
     assert!((1000..5000).contains(&at_once) && held > 60_000 && held <= 64 << 10, "{at_once} {held}");
     state.want(WantedRollups::default());
-    state.turn(work, 121 * S, now);
+    turn(&state, work, 121 * S, now);
     assert_eq!((offered(&output), work.held.len()), (1 + 4999 + 1 + 1, 0));
 }
 
@@ -131,11 +137,11 @@ fn listings_make_losses_good() {
     state.follows_connections(100, Box::new(list));
     let requested = || requests.load(Relaxed);
     let work = &mut *state.work();
-    state.turn(work, 90 * S, now);
+    turn(&state, work, 90 * S, now);
     state.take_step(work, ListingStep::Begin);
     assert_eq!(requested(), 0, "no rows are wanted");
     state.want(WantedRollups { outputs: vec![output], ..WantedRollups::default() });
-    state.turn(work, 90 * S, now);
+    turn(&state, work, 90 * S, now);
     assert_eq!(requested(), 1);
 
     let opened = |port| {
@@ -154,10 +160,10 @@ fn listings_make_losses_good() {
     }
     state.take_step(work, ListingStep::End);
     assert_eq!(removed(work), 0, "the listing is not whole");
-    state.turn(work, 90 * S, now);
-    state.turn(work, 90 * S, now + QUIET / 2);
+    turn(&state, work, 90 * S, now);
+    turn(&state, work, 90 * S, now + QUIET / 2);
     assert_eq!((requested(), work.wait(90 * S) <= QUIET), (1, true));
-    state.turn(work, 90 * S, now + QUIET);
+    turn(&state, work, 90 * S, now + QUIET);
     assert_eq!(requested(), 2);
     state.take_step(work, ListingStep::Begin);
     state.take_step(work, ListingStep::End);
@@ -186,9 +192,9 @@ fn heartbeats_have_the_packets_of_skipped_flows() {
     skip(5);
     let work = &mut *state.work();
     state.want(WantedRollups { outputs: vec![output], ..WantedRollups::default() });
-    state.turn(work, 90 * S, now);
+    turn(&state, work, 90 * S, now);
     skip(4);
-    state.turn(work, 120 * S, now);
+    turn(&state, work, 120 * S, now);
     let lost = ["flows", "packets", "bytes"].map(|of| format!("webb.rollup.lost_{of}"));
     let [heartbeat] = &records(work, "webb.heartbeat")[..] else { panic!("one window has ended") };
     assert_eq!(lost.map(|key| number(heartbeat, &key)), [Some(8), Some(12), Some(720)]);
@@ -224,7 +230,7 @@ fn a_gap_begins_with_the_window_of_before() {
             state.go_on_from(LastWindow { end_ns: before * S, ..LastWindow::default() });
         }
         let work = &mut *state.work();
-        state.turn(work, 90 * S, now);
+        turn(&state, work, 90 * S, now);
         let second = i64::try_from(S).unwrap();
         assert_eq!(gaps(work), [(start.map(|start: i64| start * second), 90 * second)], "{before:?}");
     }
@@ -237,21 +243,21 @@ fn a_step_back_begins_an_instance_and_a_gap() {
     let (output, now, second) = (plain_output(), Instant::now(), i64::try_from(S).unwrap());
     let state = state("worker-1", &output);
     let work = &mut *state.work();
-    state.turn(work, 90 * S, now);
+    turn(&state, work, 90 * S, now);
     let first = work.instance;
-    state.turn(work, 3605 * S, now);
+    turn(&state, work, 3605 * S, now);
     assert_eq!((work.instance, state.counts().windows), (first, 1));
     add(work, 1..3);
-    state.turn(work, 3000 * S, now);
+    turn(&state, work, 3000 * S, now);
     assert_ne!(work.instance, first);
     assert_eq!(gaps(work), [(None, 90 * second), (Some(3000 * second), 3000 * second)]);
     // A gap, a heartbeat; two rows, a heartbeat, a gap.
     assert_eq!((state.counts().windows, state.counts().held), (2, 1 + 1 + 3 + 1));
     // Where the clock is behind the last window when rows are wanted again, the start is not known.
     state.want(WantedRollups::default());
-    state.turn(work, 3030 * S, now);
+    turn(&state, work, 3030 * S, now);
     state.want(WantedRollups { outputs: vec![Arc::clone(&output)], ..WantedRollups::default() });
-    state.turn(work, 3020 * S, now);
+    turn(&state, work, 3020 * S, now);
     assert_eq!(gaps(work), [(None, 3020 * second)]);
 }
 
@@ -262,13 +268,13 @@ fn a_restart_begins_an_instance() {
     let (output, now) = (plain_output(), Instant::now());
     let state = state("worker-1", &output);
     let work = &mut *state.work();
-    state.turn(work, 90 * S, now);
+    turn(&state, work, 90 * S, now);
     add(work, 1..3);
     let first = work.instance;
     state.end(work, 100 * S);
     // A gap; two rows and a heartbeat.
     assert_eq!((offered(&output), state.counts().windows), (1 + 3, 1));
-    state.turn(work, 101 * S, now);
+    turn(&state, work, 101 * S, now);
     assert_ne!(work.instance, first);
     let second = i64::try_from(S).unwrap();
     assert_eq!(gaps(work), [(Some(100 * second), 101 * second)]);

@@ -13,8 +13,8 @@ use super::state::RollupState;
 use super::work::{Work, add_to_all};
 
 impl RollupState {
-    /// Takes up a change of what is wanted, ends a window that is over, and sends what is due.
-    pub(super) fn turn(&self, work: &mut Work, now_ns: u64, now: Instant) {
+    /// Takes up a change of what is wanted.
+    pub(super) fn take_up(&self, work: &mut Work, now_ns: u64, now: Instant) {
         if let Some((most, _)) = self.following.get() {
             work.rollups.limit_open(*most);
         }
@@ -36,6 +36,10 @@ impl RollupState {
             self.spread(work, work.settings.window.as_secs(), now);
         }
         self.taken.store(wants, Release);
+    }
+
+    /// Ends a window that is over, and sends what is due.
+    pub(super) fn advance(&self, work: &mut Work, now_ns: u64, now: Instant) {
         let closing = work.windows.as_mut().and_then(|windows| windows.advance(now_ns));
         if let Some(closing) = closing {
             self.close(work, closing.window, now_ns);
