@@ -121,7 +121,9 @@ impl RelayClient {
     /// each change.
     pub async fn run(&self, cache: &Cache, changed: &Notify) -> Infallible {
         {
-            let held = self.following.held();
+            let mut held = self.following.held();
+            // Nodes, which are not held, may have been on their way when the last run ended.
+            held.distrust_nodes();
             let named: BTreeSet<&ObjectKey> = held.keys().collect();
             cache.keep_relayed(|key| named.contains(key));
             cache.set_relayed_blocks(held.blocks());

@@ -194,6 +194,13 @@ async fn nodes_come_from_the_relay() {
     assert_eq!((sort(&resolver, "192.168.1.7"), sort(&resolver, "192.168.1.8")), (Sort::World, Sort::Node));
     let whole = api.seen(|seen| seen.kind == "Node" && !seen.metadata && seen.name.is_none());
     assert!(whole.len() == 2 && whole.iter().all(|seen| !seen.watch), "one of each relay: {whole:?}");
+
+    // A source without the relay takes them along, and they come back with it.
+    let of_api = agent_sources(&api, at);
+    resolver.names.read_from(Sources { source: ClusterSource::None, ..of_api.clone() });
+    resolver.until("no node", |resolver| sort(resolver, "192.168.1.8") == Sort::World).await;
+    resolver.names.read_from(of_api);
+    resolver.until("all nodes", |resolver| sort(resolver, "192.168.1.8") == Sort::Node).await;
     resolver.supervisor.send(Finish).await.unwrap();
     next.end().await;
 }

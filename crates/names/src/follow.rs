@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::held::{Changes, Held, HeldCounts};
+use crate::nodes_digest::NodesDigest;
 use crate::protocol_error::ProtocolError;
 use crate::serve::greet;
 use crate::wire::names_client::NamesClient;
@@ -234,7 +235,8 @@ async fn run(
 ) -> Result<std::convert::Infallible, FollowError> {
     let (requests, outgoing) = mpsc::channel::<Request>(MAX_REQUESTS);
     let (cluster, name) = (following.cluster.clone(), following.node.clone());
-    let hello = Hello { version: VERSION, cluster, name, ..Hello::default() };
+    let nodes_digest = following.held().offer_nodes().map(NodesDigest::to_bytes).unwrap_or_default();
+    let hello = Hello { version: VERSION, cluster, name, nodes_digest, ..Hello::default() };
     // There is room: it is the first.
     let _sent = requests.try_send(Request { hello: Some(hello), ..Request::default() });
     let outgoing =

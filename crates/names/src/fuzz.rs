@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use crate::directory::Directory;
 use crate::held::Held;
+use crate::nodes_digest::NodesDigest;
 use crate::wire;
 
 /// Reads any bytes as an answer and as a request: each is refused, or taken.
@@ -22,12 +23,16 @@ pub fn fuzz(bytes: &[u8]) {
         let again = answer.clone();
         let _either = held.take(answer);
         check(&held);
+        held.offer_nodes();
         held.begin(true);
         let _either = held.take(again);
         check(&held);
     }
     if let Ok(request) = wire::Request::decode(bytes) {
         let lease = Arc::new(Directory::default()).connect();
+        if let Some(digest) = request.hello.as_ref().and_then(|hello| NodesDigest::read(&hello.nodes_digest)) {
+            lease.knows_nodes(digest);
+        }
         let _either = crate::serve::take(&lease, &request);
         while lease.next().is_some() {}
     }

@@ -16,8 +16,9 @@ use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
 
 use crate::directory::{MAX_PODS_OF_ADDRESS, MAX_PROFILES};
-use crate::node_message::MAX_NODES;
+use crate::held_nodes::HeldNodes;
 use crate::nodes::Nodes;
+use crate::nodes_digest::NodesDigest;
 use crate::profile::Profile;
 use crate::protocol_error::ProtocolError;
 use crate::wire;
@@ -110,10 +111,7 @@ pub struct Held {
     knows_blocks: bool,
     /// This stream's relay sends nodes, or the last one's.
     sends_nodes: bool,
-    /// Names of the nodes that were sent.
-    node_names: BTreeSet<Box<str>>,
-    /// Those of an earlier stream that this one has not sent yet.
-    unconfirmed_nodes: BTreeSet<Box<str>>,
+    sent_nodes: HeldNodes,
     /// What was not sent to the relay yet: addresses to ask for, and to release.
     outgoing: BTreeMap<IpAddr, bool>,
     /// There is a stream; the next one begins with all that is held by then.
@@ -143,8 +141,7 @@ impl Held {
             coming_blocks: None,
             knows_blocks: false,
             sends_nodes: true,
-            node_names: BTreeSet::new(),
-            unconfirmed_nodes: BTreeSet::new(),
+            sent_nodes: HeldNodes::default(),
             outgoing: BTreeMap::new(),
             has_stream: false,
             counts: HeldCounts::default(),
@@ -201,6 +198,18 @@ impl Held {
         }
     }
 
+    /// The digest of the nodes that were sent, for the greeting of the next stream; none if the
+    /// relay is to send them all.
+    pub fn offer_nodes(&mut self) -> Option<NodesDigest> {
+        self.sent_nodes.offer()
+    }
+
+    /// Has the next stream send all nodes: those that were sent may not have arrived where they are
+    /// kept.
+    pub fn distrust_nodes(&mut self) {
+        self.sent_nodes.distrust();
+    }
+
     /// Begins a new stream: the relay knows nothing of what is held. It may be of a version that
     /// sends no nodes.
     pub fn begin(&mut self, sends_nodes: bool) {
@@ -237,7 +246,7 @@ impl Held {
             }
         }
         if let Some(nodes) = answer.nodes {
-            self.take_nodes(nodes, &mut changes.nodes)?;
+            self.sent_nodes.take(nodes, &mut changes.nodes)?;
         }
         if let Some(networks) = &answer.networks {
             self.take_networks(networks)?;
@@ -267,29 +276,6 @@ impl Held {
             && let Some(all) = self.coming_blocks.take()
         {
             (self.blocks, self.knows_blocks) = (all, true);
-        }
-        Ok(())
-    }
-
-    fn take_nodes(&mut self, nodes: wire::Nodes, changes: &mut NodeChanges) -> Result<(), ProtocolError> {
-        if nodes.begins {
-            self.unconfirmed_nodes = self.node_names.clone();
-        }
-        for node in nodes.changed {
-            let (name, network) = node.read()?;
-            self.unconfirmed_nodes.remove(name.as_str());
-            self.node_names.insert(name.as_str().into());
-            if self.node_names.len() - self.unconfirmed_nodes.len() > MAX_NODES {
-                return Err(ProtocolError::TooMany("nodes"));
-            }
-            changes.changed.push((name, network));
-        }
-        changes.removed = nodes.removed;
-        if !nodes.more {
-            changes.removed.extend(std::mem::take(&mut self.unconfirmed_nodes).into_iter().map(String::from));
-        }
-        for name in &changes.removed {
-            self.node_names.remove(name.as_str());
         }
         Ok(())
     }

@@ -32,6 +32,9 @@ pub enum ProtocolError {
     /// A node without a name, or with a network that is none.
     #[error("a node has no valid name, or a network of no valid length")]
     Node,
+    /// Nodes that are said to be known, of an agent that said of none.
+    #[error("the nodes of another stream are referred to, which were not offered")]
+    UnknownNodes,
     /// More profiles, pods of an address, networks or nodes than there can be.
     #[error("there are more {0} than there can be")]
     TooMany(&'static str),

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use webb_flow::hash::seed;
 
 use crate::directory::{Directory, Lease};
+use crate::nodes_digest::NodesDigest;
 use crate::protocol_error::ProtocolError;
 use crate::wire::names_server::{Names, NamesServer};
 use crate::wire::{Addresses, Answer, Hello, Request as Asked};
@@ -111,9 +112,13 @@ impl Names for Relay {
         let first = first.ok_or_else(|| refusal(&ProtocolError::Hello))?;
         greet(first.hello.as_ref(), &self.site.cluster).map_err(|error| refusal(&error))?;
         let lease = self.directory.connect();
+        if let Some(digest) = first.hello.as_ref().and_then(|hello| NodesDigest::read(&hello.nodes_digest)) {
+            lease.knows_nodes(digest);
+        }
         take(&lease, &Asked { hello: None, ..first })?;
         let (cluster, name) = (self.site.cluster.clone(), self.site.name.clone());
-        let hello = Hello { version: VERSION, cluster, name, nodes: self.directory.knows_nodes() };
+        let nodes = self.directory.knows_nodes();
+        let hello = Hello { version: VERSION, cluster, name, nodes, ..Hello::default() };
         let now = Instant::now();
         let ends = now + self.site.max_age + part_of(self.site.max_age / 2);
         let state = State::New(hello);

@@ -11,6 +11,7 @@ use webb_flow::hash::RandomState;
 
 use super::nodes::NodeTable;
 use super::pods::Pods;
+use crate::nodes_digest::NodesDigest;
 use crate::wire;
 
 /// Entries of an answer at most.
@@ -46,6 +47,8 @@ pub(super) struct Client {
     knows_blocks: bool,
     /// The last change of nodes that was sent; none before the first.
     nodes_sent: Option<u64>,
+    /// Of the nodes that it has of an earlier stream.
+    pub(super) nodes_before: Option<NodesDigest>,
     profiles: HashSet<u64, RandomState>,
     /// Notified when there may be something to send.
     pub(super) wake: Arc<Notify>,
@@ -132,6 +135,10 @@ impl Client {
     fn nodes(&mut self, nodes: &NodeTable, at_most: usize) -> Option<wire::Nodes> {
         if self.nodes_sent == Some(nodes.last()) {
             return None;
+        }
+        if self.nodes_before.take().is_some_and(|before| before == nodes.digest()) {
+            self.nodes_sent = Some(nodes.last());
+            return Some(wire::Nodes { same: true, ..wire::Nodes::default() });
         }
         let (begins, mut changes) = nodes.since(self.nodes_sent);
         let mut message = wire::Nodes { begins, ..wire::Nodes::default() };

@@ -22,6 +22,7 @@ use webb_cluster::{Change, NodeNetwork, Pod, PodSink};
 use webb_flow::hash::RandomState;
 use webb_index::ObjectKey;
 
+use crate::nodes_digest::NodesDigest;
 use crate::wire;
 pub(crate) use client::MAX_PROFILES;
 use client::{Bounds, Client, MAX_BLOCKS};
@@ -253,6 +254,14 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Notes which nodes the client has of an earlier stream: if they are those that there are,
+    /// none is sent. To be called before [`Lease::next`].
+    pub fn knows_nodes(&self, digest: NodesDigest) {
+        if let Some(client) = self.directory.state().clients.get_mut(&self.number) {
+            client.nodes_before = Some(digest);
+        }
+    }
+
     /// Takes addresses on. One that is held already is sent again.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use webb_cluster::NodeNetwork;
 
 use crate::node_message::{MAX_NODES, left_out};
+use crate::nodes_digest::NodesDigest;
 use crate::wire;
 
 /// Removed nodes that are remembered at most, beside as many as there are nodes. A client that
@@ -24,6 +25,8 @@ pub(super) struct NodeTable {
     last: u64,
     /// A client that knows no more than this change lacks removed nodes that are forgotten.
     forgotten: u64,
+    /// Of all nodes.
+    digest: NodesDigest,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ struct Entry {
     network: Option<Arc<NodeNetwork>>,
     /// Number of its last change.
     change: u64,
+    /// Of its message; zero of a removed node.
+    digest: NodesDigest,
 }
 
 /// A part of the changes.
@@ -62,12 +67,17 @@ impl NodeTable {
             }
         }
         self.forget();
+        if self.last > before {
+            self.digest = self.nodes.values().map(|entry| entry.digest).sum();
+        }
         (self.last > before, surplus)
     }
 
     fn set(&mut self, name: Arc<str>, network: Option<Arc<NodeNetwork>>) {
         self.last += 1;
-        let before = self.nodes.insert(Arc::clone(&name), Entry { network, change: self.last });
+        let digest = network.as_deref().map(|network| NodesDigest::of(&wire::Node::of(&name, network)));
+        let entry = Entry { network, change: self.last, digest: digest.unwrap_or_default() };
+        let before = self.nodes.insert(Arc::clone(&name), entry);
         if let Some(entry) = before {
             self.changes.remove(&entry.change);
         }
@@ -92,6 +102,11 @@ impl NodeTable {
     /// The number of the last change.
     pub(super) fn last(&self) -> u64 {
         self.last
+    }
+
+    /// The digest of all nodes.
+    pub(super) fn digest(&self) -> NodesDigest {
+        self.digest
     }
 
     /// The changes behind one that a client knows, if it knows one and all that it lacks is

@@ -27,7 +27,7 @@ enum Step {
     Serve { client: usize },
     Answer { client: usize },
     Take { client: usize },
-    Reconnect { client: usize },
+    Reconnect { client: usize, offers_nodes: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -44,7 +44,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => client().prop_map(|client| Step::Serve { client }),
         4 => client().prop_map(|client| Step::Answer { client }),
         4 => client().prop_map(|client| Step::Take { client }),
-        1 => client().prop_map(|client| Step::Reconnect { client }),
+        1 => (client(), any::<bool>())
+            .prop_map(|(client, offers_nodes)| Step::Reconnect { client, offers_nodes }),
     ]
 }
 
@@ -122,8 +123,11 @@ impl Client {
         true
     }
 
-    fn reconnect(&mut self, directory: &Arc<Directory>) {
+    fn reconnect(&mut self, directory: &Arc<Directory>, offers_nodes: bool) {
         self.lease = directory.connect();
+        if let Some(digest) = self.held.offer_nodes().filter(|_| offers_nodes) {
+            self.lease.knows_nodes(digest);
+        }
         self.requests.clear();
         self.answers.clear();
         self.held.begin(true);
@@ -229,7 +233,7 @@ fn run(steps: Vec<Step>) {
             Step::Take { client } => {
                 clients[client].take();
             }
-            Step::Reconnect { client } => clients[client].reconnect(&directory),
+            Step::Reconnect { client, offers_nodes } => clients[client].reconnect(&directory, offers_nodes),
         }
         clients.iter().for_each(Client::check_bounds);
     }

@@ -13,3 +13,4 @@ mod many;
 mod nodes;
 mod relays;
 mod streams;
+mod versions;

@@ -1,0 +1,145 @@
+//! The nodes that relays have sent: names, and digests of what was sent with them. Addresses and
+//! networks are the cache's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use webb_cluster::NodeChanges;
+
+use crate::node_message::MAX_NODES;
+use crate::nodes_digest::NodesDigest;
+use crate::protocol_error::ProtocolError;
+use crate::wire;
+
+/// Nodes that were sent.
+#[derive(Debug, Default)]
+pub(crate) struct HeldNodes {
+    /// Zero of one that must be sent again.
+    digests: BTreeMap<Box<str>, NodesDigest>,
+    /// Those of an earlier stream that this one has not sent yet.
+    unconfirmed: BTreeSet<Box<str>>,
+    /// The relay was told the digest, and has sent nothing of nodes since.
+    is_offered: bool,
+}
+
+impl HeldNodes {
+    /// The digest for a greeting; none where there is none.
+    pub(crate) fn offer(&mut self) -> Option<NodesDigest> {
+        let is_known = self.digests.values().all(|digest| *digest != NodesDigest::default());
+        let digest: NodesDigest = self.digests.values().copied().sum();
+        self.is_offered = is_known && digest != NodesDigest::default();
+        self.is_offered.then_some(digest)
+    }
+
+    /// Offers no digest before all nodes were sent again.
+    pub(crate) fn distrust(&mut self) {
+        self.digests.values_mut().for_each(|digest| *digest = NodesDigest::default());
+    }
+
+    /// Takes a message.
+    pub(crate) fn take(&mut self, nodes: wire::Nodes, changes: &mut NodeChanges) -> Result<(), ProtocolError> {
+        let was_offered = std::mem::take(&mut self.is_offered);
+        if nodes.same {
+            if !was_offered {
+                return Err(ProtocolError::UnknownNodes);
+            }
+            self.unconfirmed.clear();
+        }
+        if nodes.begins {
+            self.unconfirmed = self.digests.keys().cloned().collect();
+        }
+        for node in nodes.changed {
+            let digest = NodesDigest::of(&node);
+            let (name, network) = node.read()?;
+            self.unconfirmed.remove(name.as_str());
+            self.digests.insert(name.as_str().into(), digest);
+            if self.digests.len() - self.unconfirmed.len() > MAX_NODES {
+                return Err(ProtocolError::TooMany("nodes"));
+            }
+            changes.changed.push((name, network));
+        }
+        changes.removed = nodes.removed;
+        if !nodes.more {
+            changes.removed.extend(std::mem::take(&mut self.unconfirmed).into_iter().map(String::from));
+        }
+        for name in &changes.removed {
+            self.digests.remove(name.as_str());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> wire::Node {
+        wire::Node { name: name.to_owned(), ..wire::Node::default() }
+    }
+
+    fn part(begins: bool, more: bool, names: &[&str]) -> wire::Nodes {
+        let changed = names.iter().map(|name| node(name)).collect();
+        wire::Nodes { begins, more, changed, ..wire::Nodes::default() }
+    }
+
+    fn digest(names: &[&str]) -> Option<NodesDigest> {
+        Some(names.iter().map(|name| NodesDigest::of(&node(name))).sum())
+    }
+
+    /// Takes a message; the nodes that it removes.
+    fn removed(held: &mut HeldNodes, message: wire::Nodes) -> Vec<String> {
+        let mut changes = NodeChanges::default();
+        held.take(message, &mut changes).unwrap();
+        changes.removed
+    }
+
+    /// The digest is of all that is cached: also of nodes of before, while a new table is coming.
+    #[test]
+    fn what_is_here_is_offered() {
+        let mut held = HeldNodes::default();
+        assert_eq!(held.offer(), None);
+        removed(&mut held, part(true, false, &["a", "b"]));
+        assert_eq!(held.offer(), digest(&["a", "b"]));
+        let gone = wire::Nodes { removed: vec!["a".to_owned()], ..part(false, false, &["c"]) };
+        assert_eq!(removed(&mut held, gone), ["a"]);
+        assert_eq!(held.offer(), digest(&["b", "c"]));
+        removed(&mut held, part(true, true, &["d"]));
+        assert_eq!(held.offer(), digest(&["b", "c", "d"]));
+        // That stream has ended; at the next relay nothing is gone.
+        let same = wire::Nodes { same: true, ..wire::Nodes::default() };
+        assert_eq!(removed(&mut held, same), [""; 0]);
+        assert_eq!(removed(&mut held, part(false, false, &["e"])), [""; 0]);
+        assert_eq!(held.offer(), digest(&["b", "c", "d", "e"]));
+    }
+
+    /// Nodes that may not be cached are offered once all were sent again, and no sooner.
+    #[test]
+    fn distrusted_nodes_are_sent_again() {
+        let mut held = HeldNodes::default();
+        removed(&mut held, part(true, false, &["a", "b"]));
+        held.distrust();
+        assert_eq!(held.offer(), None);
+        removed(&mut held, part(true, true, &["a"]));
+        assert_eq!(held.offer(), None, "the rest has not come");
+        removed(&mut held, part(true, true, &["a"]));
+        assert_eq!(removed(&mut held, part(false, false, &[])), ["b"]);
+        assert_eq!(held.offer(), digest(&["a"]));
+    }
+
+    /// A relay that refers to nodes that it was not told of is wrong, and so is one that does it
+    /// after others.
+    #[test]
+    fn only_offered_nodes_are_referred_to() {
+        let mut held = HeldNodes::default();
+        let same = |held: &mut HeldNodes| {
+            held.take(wire::Nodes { same: true, ..wire::Nodes::default() }, &mut NodeChanges::default())
+        };
+        assert_eq!(same(&mut held), Err(ProtocolError::UnknownNodes));
+        removed(&mut held, part(true, false, &["a"]));
+        assert_eq!(same(&mut held), Err(ProtocolError::UnknownNodes));
+        held.offer();
+        assert_eq!(same(&mut held), Ok(()));
+        held.offer();
+        removed(&mut held, part(true, false, &["a"]));
+        assert_eq!(same(&mut held), Err(ProtocolError::UnknownNodes));
+    }
+}
