@@ -15,6 +15,7 @@ use crate::output::{Output, Owner, SHUTDOWN_BUDGET};
 use crate::pace::Pace;
 use crate::request::Request;
 use crate::sender::Sender;
+use crate::state_log::StateLog;
 use crate::store::Store;
 
 /// Interval of heartbeats while nothing happens.
@@ -95,14 +96,14 @@ struct Delivery<'a> {
     store: Store<'a>,
     pace: Pace,
     files_at: Instant,
-    /// What is wrong with the spool directory, as it was shown last.
-    of_spool: String,
     /// What is wrong with files of TLS and headers.
     of_files: String,
     /// Why requests fail.
     of_requests: String,
+    /// Log lines about all that.
+    log: StateLog,
     /// Times of the last log lines, by [`Line`].
-    logged: [Option<Instant>; 6],
+    logged: [Option<Instant>; 4],
     /// A record alone was too large, and the receiver has taken nothing since.
     takes_no_record: bool,
 }
@@ -110,12 +111,10 @@ struct Delivery<'a> {
 /// Kinds of log lines, which are limited each.
 #[derive(Clone, Copy)]
 enum Line {
-    Problem,
     Refusal,
     Warning,
     Encoding,
     Limit,
-    Spool,
 }
 
 impl<'a> Delivery<'a> {
@@ -127,10 +126,10 @@ impl<'a> Delivery<'a> {
             store: Store::new(output),
             pace: Pace::new(output.config.retry),
             files_at: Instant::now() + FILES_INTERVAL,
-            of_spool: String::new(),
             of_files: String::new(),
             of_requests: String::new(),
-            logged: [None; 6],
+            log: StateLog::default(),
+            logged: [None; 4],
             takes_no_record: false,
         }
     }
@@ -150,24 +149,14 @@ impl<'a> Delivery<'a> {
         let of_files = if self.of_requests.contains(&self.of_files) { "" } else { &self.of_files };
         let problems = [self.store.problem(), of_files, &self.of_requests];
         let problem = problems.into_iter().filter(|problem| !problem.is_empty()).collect::<Vec<_>>().join("; ");
-        let had_problem = !self.output.figures.problem().is_empty();
-        if !self.output.figures.set_problem(&problem) {
-            return;
+        if self.output.figures.set_problem(&problem) {
+            self.owner.problem(&problem);
         }
-        self.owner.problem(&problem);
         let name = &self.output.config.name;
-        // What is wrong with the directory would else not be said while a receiver is away.
-        if self.of_spool != self.store.problem() {
-            self.of_spool = self.store.problem().to_owned();
-            if had_problem && !self.of_spool.is_empty() && self.may_log(Line::Spool, now) {
-                tracing::warn!(output = name, "{problem}");
-                return;
-            }
-        }
-        if problem.is_empty() {
-            tracing::info!(output = name, "requests are delivered again");
-        } else if self.may_log(Line::Problem, now) || !had_problem {
-            tracing::warn!(output = name, "{problem}");
+        match self.log.due(&problem, self.store.problem(), now) {
+            None => {}
+            Some(line) if line.problem.is_empty() => tracing::info!(output = name, "{line}"),
+            Some(line) => tracing::warn!(output = name, "{line}"),
         }
     }
 

@@ -38,6 +38,7 @@ mod resolved;
 mod run;
 mod sender;
 mod spool;
+mod state_log;
 mod store;
 mod target;
 mod tls;

@@ -211,6 +211,28 @@ fn large_requests_are_halved() {
     }
 }
 
+/// A receiver that refuses every other request is logged as if it did so once; who reads the state
+/// sees each change.
+#[test]
+fn a_receiver_that_alternates_is_logged_once() {
+    for receiver in [Receiver::grpc(), Receiver::http()] {
+        let refusal = || if receiver.is_grpc() { Reply::grpc(3, "no") } else { Reply::http(400) };
+        receiver.reply((0..20).flat_map(|_| [refusal(), Reply::Taken]));
+        let running = Running::start(output(OutputConfig { in_flight: 1, ..config(&receiver) }));
+        running.offer((0..40).map(|part| request(Stream::Flows, Encoding::None, part * 10..part * 10 + 10)));
+        let ledger = running.settled();
+        assert_eq!((ledger.delivered, ledger.dropped(Loss::Refused)), (200, 200));
+        running.has_problem("");
+        let seen = || running.owner.problems.lock().unwrap().len();
+        wait_for("each change", || if seen() == 40 { Ok(()) } else { Err(seen().to_string()) });
+        for line in ["answers", "delivered again"] {
+            let lines = running.logged(line);
+            let of_state: Vec<_> = lines.iter().filter(|line| !line.contains("are lost")).collect();
+            assert_eq!(of_state.len(), 1, "{of_state:?}");
+        }
+    }
+}
+
 /// A receiver to which every record is too large is asked for its limit once, then gets a record
 /// after each wait, and is said once; when it takes records again, all go through.
 #[test]
