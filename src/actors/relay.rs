@@ -181,11 +181,11 @@ impl RelayClient {
         let is_plain = matches!(self.server, ServerAddress::Tcp { tls: None, .. });
         match early_end {
             _ if !end.is_of_connection() => end.to_string(),
-            Some(early_end) => format!("{end}; {early_end}"),
-            None if is_plain && !self.knows_networks() => {
+            _ if is_plain && !self.knows_networks() => {
                 format!("{end}; if the relay has TLS, `cluster_relay` is to begin with https://")
             }
-            None => end.to_string(),
+            Some(early_end) if !is_plain => format!("{end}; {early_end}"),
+            _ => end.to_string(),
         }
     }
 

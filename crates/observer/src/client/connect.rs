@@ -64,7 +64,7 @@ async fn stream(address: &ServerAddress, early_end: EarlyEnd) -> Result<Box<dyn 
             stream.set_nodelay(true).map_err(unreachable)?;
             keep_alive(&stream).map_err(|error| unreachable(error.into()))?;
             match tls {
-                None => Ok(Box::new(stream)),
+                None => Ok(Box::new(FirstByteGuard::plain(stream, early_end))),
                 Some(tls) => Ok(Box::new(handshake(tls.clone(), host, stream, early_end).await?)),
             }
         }
@@ -107,6 +107,10 @@ async fn handshake(
 
 /// What to do about a failed handshake; empty if nothing is known.
 fn hint(error: &io::Error) -> &'static str {
+    // As a server does that reads a request.
+    if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) {
+        return "; the port may not speak TLS: if so, use the address without it";
+    }
     match error.get_ref().and_then(|error| error.downcast_ref()) {
         Some(rustls::Error::InvalidMessage(_)) => "; the port does not speak TLS: use the address without it",
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {

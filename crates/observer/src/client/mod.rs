@@ -76,9 +76,9 @@ impl Client {
     }
 
     /// How the connection ended before the server's first byte, and a reason that it may have; none
-    /// if it did not, or without TLS.
+    /// if it did not.
     pub fn early_end(&self) -> Option<&str> {
-        self.early_end.get().map(String::as_str)
+        self.early_end.get().map(|ended| ended.why.as_str())
     }
 
     /// The error of a call, with how the connection ended before the server's first byte.
@@ -125,7 +125,7 @@ impl Client {
 /// A call's error of the transport has a source; how the connection ended says more.
 fn explained(status: Status, early_end: &EarlyEnd) -> Status {
     match early_end.get() {
-        Some(why) if status.source().is_some() => Status::from_error(why.clone().into()),
+        Some(ended) if status.source().is_some() => Status::from_error(ended.error()),
         _ => status,
     }
 }

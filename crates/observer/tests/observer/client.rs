@@ -250,6 +250,7 @@ async fn tls() {
     // Without TLS.
     let plain = refusal(&address(port, None)).await;
     assert!([Cause::Protocol, Cause::Ended].contains(&plain.cause()), "{plain}");
+    assert!(plain.to_string().contains("use tls:// in the address"), "{plain}");
     // A handshake that ends in the middle.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -260,4 +261,41 @@ async fn tls() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     });
     assert_eq!(refusal(&address(port, Some(right))).await.cause(), Cause::Tls);
+}
+
+/// A listener whose first connection is sent these bytes once the client has sent its first ones.
+async fn answering(bytes: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _): (TcpStream, _) = listener.accept().await?;
+        // All of it, or the end would be a reset, by which an answer may be lost.
+        stream.read(&mut [0; 1 << 14]).await?;
+        stream.write_all(bytes).await?;
+        stream.shutdown().await?;
+        stream.read_to_end(&mut Vec::new()).await
+    });
+    port
+}
+
+/// A connection without TLS to a port that has it, and the reverse, fail with what to do: whether
+/// the server says why or only ends the connection.
+#[tokio::test]
+async fn tls_at_one_end() {
+    let authority = Authority::new();
+    let tls = ClientTls { ca: Some(authority.file("ca.pem")), own: None, server_name: None };
+    let settings: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for (bytes, tls, cause, what) in [
+        (&[21, 3, 3, 0, 2, 2, 10][..], None, Cause::Protocol, "it speaks TLS: use tls:// in the address"),
+        (&[], None, Cause::Ended, "if the port speaks TLS, use tls:// in the address"),
+        (settings, Some(tls.clone()), Cause::Tls, "the port does not speak TLS: use the address without it"),
+        (&[], Some(tls), Cause::Tls, "the port may not speak TLS: if so, use the address without it"),
+    ] {
+        let error = refusal(&address(answering(bytes).await, tls)).await;
+        assert_eq!(error.cause(), cause, "{error}");
+        assert!(error.to_string().contains(what), "{what}: {error}");
+    }
+    // One that answers as it should, and ends then, may have no TLS.
+    let error = refusal(&address(answering(settings).await, None)).await;
+    assert!(!error.to_string().contains("TLS"), "{error}");
 }
