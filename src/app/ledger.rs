@@ -12,7 +12,7 @@ use webb_decode::attempts::AttemptCounts;
 use webb_flow::abi::{HOOKS, Retransmits, Totals, UNPARSED};
 use webb_flow::{ConnectionEvent, Reasons};
 use webb_observer::History;
-use webb_rollup::{Connections, Lost, Seen};
+use webb_rollup::{Connections, Seen};
 
 use crate::actors::fleet::{Fleet, Member};
 use crate::actors::probes::ProbeReconciler;
@@ -21,7 +21,7 @@ use crate::bpf_loader::{KernelRings, Ledger, RunError, TakenOver};
 use crate::families::Rows;
 use crate::http;
 use crate::pipeline::flow_source::LostEvents;
-use crate::pipeline::{Counters, HandedOver, Lanes, NAME_WAITS, RollupLedger, Unrolled};
+use crate::pipeline::{Counters, HandedOver, Lanes, NAME_WAITS, RollupLedger};
 use crate::records::Signal;
 use crate::selfmetrics::{self as own, LEDGER_OUTCOMES, MISSING_OUTCOMES, SelfMetrics};
 
@@ -116,13 +116,8 @@ pub(super) fn of_rollups(
     let retransmits = ledger.retransmits()?;
     let handed_over = taken_over
         .map(|before| HandedOver { seen: seen_of(&*before.totals, retransmits), read_packets: before.read_packets });
-    let unrolled = move || {
-        let [foreign_packets, flows, packets] =
-            [&counters.foreign, &counters.panicked, &counters.panicked_packets].map(|count| count.load(Relaxed));
-        // A drop is one packet.
-        Unrolled { foreign_packets, panicked: Lost { flows, packets, bytes: 0 } }
-    };
-    Ok(RollupLedger { seen: Box::new(move || seen(&ledger)), unrolled: Box::new(unrolled), maps, handed_over })
+    let unrolled = Box::new(move || counters.unrolled());
+    Ok(RollupLedger { seen: Box::new(move || seen(&ledger)), unrolled, maps, handed_over })
 }
 
 /// What all hooks have seen, and what of it is in no row.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use webb_decode::DecodeError;
 use webb_decode::attempts::ATTEMPT_OUTCOMES;
 use webb_decode::verdicts::Undecided;
+use webb_flow::abi::Record;
 use webb_flow::{Flow, Sort};
 
 use super::unnamed::NAME_WAITS;
@@ -40,6 +41,8 @@ pub struct Counters {
     pub panicked_packets: AtomicU64,
     /// Records that could not be decoded, by error.
     pub rejected: [AtomicU64; DecodeError::ALL.len()],
+    /// Packets that these records stood for.
+    pub rejected_packets: AtomicU64,
     /// Flows of layer 7 that the dissector made.
     pub messages: AtomicU64,
     /// Flows handed to the lanes.
@@ -125,9 +128,14 @@ impl Counters {
         self.panicked_packets.fetch_add(packets.into(), Relaxed);
     }
 
-    pub(super) fn reject(&self, error: DecodeError) {
+    /// Counts a record that could not be decoded.
+    pub(super) fn reject(&self, error: DecodeError, record: &[u8]) {
         if let Some(count) = self.rejected.get(error as usize) {
             count.fetch_add(1, Relaxed);
+        }
+        // One of another version may have anything where this one has its packets.
+        if error != DecodeError::Version {
+            self.rejected_packets.fetch_add(Record::packets_of(record).into(), Relaxed);
         }
     }
 }

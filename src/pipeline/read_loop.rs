@@ -288,7 +288,7 @@ impl Reader {
                         deferred.take(flow, why, room, now);
                     }
                     Ok(Decoded::Foreign) => counts.foreign += 1,
-                    Err(error) => self.counters.reject(error),
+                    Err(error) => self.counters.reject(error, bytes),
                 }
                 if let (Some(event), Some(events)) = (event, &mut *events) {
                     events.take(event.flow(&flow), (room, deferred), now);

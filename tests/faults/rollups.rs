@@ -3,6 +3,7 @@
 #![cfg(feature = "fault-injection")]
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use webb::pipeline::{RollupCounts, RollupState};
 use webb_flow::abi::Record;
@@ -67,6 +68,23 @@ async fn a_standstill_holds_up_nothing() {
     let (skipped, panicked) = settled(&pipeline, &state, FLOWS as u64).await;
     assert!(skipped > 0 && panicked == 0, "{skipped} {panicked}");
     assert_eq!(state.lost(), Lost { flows: skipped, packets: skipped, bytes: 60 * skipped });
+    pipeline.finish().await;
+    supervisor.send(webb::actors::Finish).await.unwrap();
+}
+
+/// A record that the decoder rejects is no flow, and its packets are lost ones of the rows.
+#[actix::test]
+async fn a_rejected_record_is_lost() {
+    let _turn = crate::turn();
+    let (pipeline, state, _output, supervisor) = summed(METRICS);
+    let mangled = Record { kind: 99, packets: 7, ..syn() };
+    pipeline.ring.push_all(std::iter::repeat_n(syn(), 100).chain([mangled]).chain(std::iter::repeat_n(syn(), 50)));
+    until("all is read, and in rows or lost", || {
+        let RollupCounts { flows, passed_over, .. } = state.counts();
+        pipeline.counters.read.load(Relaxed) == 151 && flows + passed_over == 150
+    })
+    .await;
+    assert_eq!(state.lost(), Lost { flows: 1, packets: 7, bytes: 0 });
     pipeline.finish().await;
     supervisor.send(webb::actors::Finish).await.unwrap();
 }

@@ -8,8 +8,12 @@
 //! was read before.
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use webb_rollup::{Lost, Seen};
+
+use super::Counters;
 
 /// What a process of before had done with maps that were taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +29,19 @@ pub struct HandedOver {
 pub struct Unrolled {
     /// Of drops in which no pod took part.
     pub foreign_packets: u64,
-    /// Of records that were lost to a panic.
-    pub panicked: Lost,
+    /// Of records that were lost to a panic, and of those that the decoder rejected.
+    pub lost: Lost,
+}
+
+impl Counters {
+    /// What was read in vain.
+    pub fn unrolled(&self) -> Unrolled {
+        let count = |of: &AtomicU64| of.load(Relaxed);
+        let flows = count(&self.panicked) + self.rejected.iter().map(count).sum::<u64>();
+        let packets = count(&self.panicked_packets) + count(&self.rejected_packets);
+        // A drop is one packet.
+        Unrolled { foreign_packets: count(&self.foreign), lost: Lost { flows, packets, bytes: 0 } }
+    }
 }
 
 /// Sources of a heartbeat's ledger.
@@ -133,7 +148,7 @@ mod tests {
     use super::*;
 
     fn ledger(maps: u64, handed_over: Option<HandedOver>) -> RollupLedger {
-        let unrolled = || Unrolled { foreign_packets: 5, panicked: Lost::default() };
+        let unrolled = || Unrolled { foreign_packets: 5, lost: Lost::default() };
         RollupLedger { seen: Box::new(|| None), unrolled: Box::new(unrolled), maps, handed_over }
     }
 

@@ -114,7 +114,7 @@ impl RollupState {
     }
 
     fn lost_here(&self) -> Lost {
-        let of_reader = self.ledger.get().map(|ledger| (ledger.unrolled)().panicked).unwrap_or_default();
+        let of_reader = self.ledger.get().map(|ledger| (ledger.unrolled)().lost).unwrap_or_default();
         self.lane.skipped_of_rows() + self.figures.panicked() + of_reader
     }
 

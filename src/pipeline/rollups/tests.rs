@@ -8,18 +8,21 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
+use webb_decode::DecodeError;
+use webb_flow::abi::{Record, VERSION};
 use webb_flow::fault::Components;
 use webb_flow::open::ListingStep;
 use webb_flow::{Event, Flow, L4, Verdict};
 use webb_index::Flows;
 use webb_otlp::{BatchConfig, Environment, LastWindow, Output, OutputConfig, Stream};
 use webb_rollup::DEFAULT_SPREAD;
+use zerocopy::IntoBytes as _;
 
 use super::listings::QUIET;
 use super::site::spread;
 use super::work::Work;
 use super::*;
-use crate::pipeline::{Batch, Consumer, Lane};
+use crate::pipeline::{Batch, Consumer, Counters, Lane};
 
 const S: u64 = 1_000_000_000;
 
@@ -199,6 +202,36 @@ fn heartbeats_have_the_packets_of_skipped_flows() {
     let [heartbeat] = &records(work, "webb.heartbeat")[..] else { panic!("one window has ended") };
     assert_eq!(lost.map(|key| number(heartbeat, &key)), [Some(8), Some(12), Some(720)]);
     drop(items);
+}
+
+/// Packets of records that the decoder rejected are among the lost ones of the window's heartbeat,
+/// so that what was seen is in it.
+#[test]
+fn heartbeats_have_the_packets_of_rejected_records() {
+    let (output, now, counters) = (plain_output(), Instant::now(), Arc::new(Counters::default()));
+    let state = state("node", &output);
+    let of_reader = Arc::clone(&counters);
+    state.reads_seen(RollupLedger {
+        seen: Box::new(|| Some(Seen { packets: 30, missing_packets: 5, foreign_packets: 1, ..Seen::default() })),
+        unrolled: Box::new(move || of_reader.unrolled()),
+        maps: 1,
+        handed_over: None,
+    });
+    let work = &mut *state.work();
+    turn(&state, work, 90 * S, now);
+    add(work, 1..11);
+    counters.foreign.fetch_add(2, Relaxed);
+    for (error, version, packets) in [(DecodeError::Kind, VERSION, 9), (DecodeError::Version, VERSION + 1, 1000)] {
+        counters.reject(error, Record { version, packets, ..Record::default() }.as_bytes());
+    }
+    counters.count_panic(3);
+    turn(&state, work, 120 * S, now);
+    let [heartbeat] = &records(work, "webb.heartbeat")[..] else { panic!("one window has ended") };
+    let of = |key: &str| number(heartbeat, key).unwrap_or_default();
+    assert_eq!((of("webb.rollup.lost_flows"), of("webb.rollup.lost_packets")), (3, 9 + 3));
+    let parts = ["rollup.packets", "rollup.lost_packets", "ledger.missing_packets", "ledger.foreign_packets"];
+    let accounted: i64 = parts.iter().map(|part| of(&format!("webb.{part}"))).sum();
+    assert_eq!((accounted, of("webb.ledger.seen_packets")), (30, 30));
 }
 
 /// Records of this name in what an output has been sent.

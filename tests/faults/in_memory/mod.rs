@@ -17,8 +17,8 @@ use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Directory, Finish, flows, reader, rollups};
 use webb::pipeline::{
-    Commands, Consumer, Counters, HistoryState, Lane, Looks, Reader, ReaderState, RollupSite, RollupState,
-    SnapshotCollector, WantedRollups,
+    Commands, Consumer, Counters, HistoryState, Lane, Looks, Reader, ReaderState, RollupLedger, RollupSite,
+    RollupState, SnapshotCollector, WantedRollups,
 };
 use webb::records::Waker;
 use webb_decode::Decoder;
@@ -140,7 +140,13 @@ pub(crate) fn summed(metrics: &str) -> (InMemoryPipeline, Arc<RollupState>, Arc<
     let pipeline = built(metrics, Limits::default(), others);
     let site = RollupSite { cluster: "default".to_owned(), node: "node".to_owned() };
     let state = Arc::new(RollupState::new(lane, site));
-    let output = kept_output();
+    let (output, counters) = (kept_output(), Arc::clone(&pipeline.counters));
+    state.reads_seen(RollupLedger {
+        seen: Box::new(|| None),
+        unrolled: Box::new(move || counters.unrolled()),
+        maps: 1,
+        handed_over: None,
+    });
     state.want(WantedRollups { outputs: vec![Arc::clone(&output)], ..WantedRollups::default() });
     let supervisor = rollups::start(items, Arc::clone(&state), (pipeline.intensity)("rollups"));
     (pipeline, state, output, supervisor)
