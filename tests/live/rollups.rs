@@ -343,3 +343,46 @@ fn a_gap_begins_with_the_last_window() {
     assert_eq!(*first, None, "nothing is known of before");
     assert_eq!((second, third), (killed, stopped));
 }
+
+/// Outcomes of connections that find the ring full are in the heartbeats, as many as the kernel has
+/// lost: with those that rows have they are all that there were.
+#[test]
+fn lost_events_are_in_heartbeats() {
+    let Some(lab) = Lab::up() else { return };
+    let receiver = Receiver::start(&lab, "node");
+    let config = format!("{QUICK}rings: {{ flow_bytes: 64KiB }}\noutputs_config: {}\n", receiver.outputs);
+    let config = lab.file("lost.yaml", &config);
+    let mut agent = Agent::start_at(&lab, "node", "flow traffic connections", &["--config", config.to_str().unwrap()]);
+    // Of each of these a row has a sum.
+    let kinds = ["accepted", "refused", "timed_out", "unreachable", "reset_by_opener", "reset_by_acceptor"];
+    let lost = |scrape: &Scrape, kind: &str| scrape.sum("webb_connection_events_lost_total", &[("event", kind)]);
+    let mut rounds = 0;
+    agent.wait_until("the ring is full", |agent| {
+        // At its next record the reader stands still, with room for some 700 behind it.
+        agent.post("/faults/inject?point=reader&times=1&stall_ms=2000");
+        lab.run("tiefighter", "pod land --rounds 150 10.244.1.11:80");
+        rounds += 150;
+        lost(&agent.scrape(), "accepted") > 0
+    });
+    let pair = [("source.k8s.owner.name", "tiefighter"), ("destination.k8s.owner.name", "deathstar")];
+    let scrape = agent.settles(|scrape| {
+        let rows = receiver.rows();
+        let total = |of: &str| sum(&rows, &format!("webb.{of}"), &[("event", "webb.heartbeat")]);
+        let (missing, known) = (total("ledger.missing_connection_events"), kinds.map(|kind| lost(scrape, kind)));
+        let opened = sum(&rows, "webb.connections.opened", &pair);
+        let parts = ["rollup.packets", "rollup.lost_packets", "ledger.missing_packets", "ledger.foreign_packets"];
+        let (seen, accounted) = (total("ledger.seen_packets"), parts.map(total));
+        let holds = missing == known.iter().sum::<u64>()
+            // At both interfaces.
+            && opened + lost(scrape, "accepted") == 2 * rounds
+            && seen == accounted.iter().sum::<u64>();
+        if holds {
+            return Ok(());
+        }
+        Err(format!(
+            "{missing} are missing of {known:?} that were lost, {opened} opened in {rounds} rounds, \
+             {seen} packets seen, {accounted:?} accounted for"
+        ))
+    });
+    assert!(lost(&scrape, "accepted") < 2 * rounds, "some were there");
+}
