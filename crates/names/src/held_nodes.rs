@@ -81,8 +81,8 @@ mod tests {
         wire::Nodes { begins, more, changed, ..wire::Nodes::default() }
     }
 
-    fn digest(names: &[&str]) -> Option<NodesDigest> {
-        Some(names.iter().map(|name| NodesDigest::of(&node(name))).sum())
+    fn digest(names: &[&str]) -> NodesDigest {
+        names.iter().map(|name| NodesDigest::of(&node(name))).sum()
     }
 
     /// Takes a message; the nodes that it removes.
@@ -98,17 +98,17 @@ mod tests {
         let mut held = HeldNodes::default();
         assert_eq!(held.offer(), None);
         removed(&mut held, part(true, false, &["a", "b"]));
-        assert_eq!(held.offer(), digest(&["a", "b"]));
+        assert_eq!(held.offer(), Some(digest(&["a", "b"])));
         let gone = wire::Nodes { removed: vec!["a".to_owned()], ..part(false, false, &["c"]) };
         assert_eq!(removed(&mut held, gone), ["a"]);
-        assert_eq!(held.offer(), digest(&["b", "c"]));
+        assert_eq!(held.offer(), Some(digest(&["b", "c"])));
         removed(&mut held, part(true, true, &["d"]));
-        assert_eq!(held.offer(), digest(&["b", "c", "d"]));
+        assert_eq!(held.offer(), Some(digest(&["b", "c", "d"])));
         // That stream has ended; at the next relay nothing is gone.
         let same = wire::Nodes { same: true, ..wire::Nodes::default() };
         assert_eq!(removed(&mut held, same), [""; 0]);
         assert_eq!(removed(&mut held, part(false, false, &["e"])), [""; 0]);
-        assert_eq!(held.offer(), digest(&["b", "c", "d", "e"]));
+        assert_eq!(held.offer(), Some(digest(&["b", "c", "d", "e"])));
     }
 
     /// Nodes that may not be cached are offered once all were sent again, and no sooner.
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(held.offer(), None, "the rest has not come");
         removed(&mut held, part(true, true, &["a"]));
         assert_eq!(removed(&mut held, part(false, false, &[])), ["b"]);
-        assert_eq!(held.offer(), digest(&["a"]));
+        assert_eq!(held.offer(), Some(digest(&["a"])));
     }
 
     /// A relay that refers to nodes that it was not told of is wrong, and so is one that does it

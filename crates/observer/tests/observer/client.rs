@@ -269,10 +269,10 @@ async fn answering(bytes: &'static [u8]) -> u16 {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         let (mut stream, _): (TcpStream, _) = listener.accept().await?;
-        // All of it, or the end would be a reset, by which an answer may be lost.
-        stream.read(&mut [0; 1 << 14]).await?;
+        stream.read_u8().await?;
         stream.write_all(bytes).await?;
         stream.shutdown().await?;
+        // All of it, or the end would be a reset, by which an answer may be lost.
         stream.read_to_end(&mut Vec::new()).await
     });
     port
