@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use webb_rollup::{Lost, Seen};
 
-use super::Counters;
+use crate::pipeline::Counters;
 
 /// What a process of before had done with maps that were taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

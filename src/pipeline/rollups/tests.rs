@@ -15,7 +15,7 @@ use webb_flow::open::ListingStep;
 use webb_flow::{Event, Flow, L4, Verdict};
 use webb_index::Flows;
 use webb_otlp::{BatchConfig, Environment, LastWindow, Output, OutputConfig, Stream};
-use webb_rollup::DEFAULT_SPREAD;
+use webb_rollup::{DEFAULT_SPREAD, Seen};
 use zerocopy::IntoBytes as _;
 
 use super::listings::QUIET;
