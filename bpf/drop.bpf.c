@@ -35,6 +35,7 @@ static __attribute__((always_inline)) inline int any_length(const struct cursor 
 	return 1;
 }
 
+#define WEBB_SEQUENCE
 #include "include/parse.h"
 #include "include/record.h"
 
@@ -244,6 +245,7 @@ int webb_drop(__u64 *arguments)
 		suppress(t, reason, bytes);
 		return 0;
 	}
+	p.sequence = 0;
 	why = parse_dropped(skb, scratch, &p);
 	if (why) {
 		why = (why - 1) & (WEBB_UNPARSED_REASONS - 1);
@@ -263,6 +265,7 @@ int webb_drop(__u64 *arguments)
 	r->packets = 1;
 	r->bytes = bytes;
 	r->reason = reason;
+	r->value = p.protocol == PROTOCOL_TCP ? bpf_ntohl(p.sequence) : 0;
 	t->reported_packets++;
 	t->reported_bytes += bytes;
 	t->records++;

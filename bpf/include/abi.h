@@ -105,7 +105,7 @@ struct webb_record {
 	__u32 packets;       /* since the last record of this connection and direction */
 	__u64 bytes;
 	__u32 reason;        /* WEBB_KIND_DROP: the running kernel's enum skb_drop_reason */
-	__u32 value;         /* of the event */
+	__u32 value;         /* of the event; WEBB_KIND_DROP of TCP: the packet's sequence number */
 };
 
 #define WEBB_SEEDS 5          /* of each of the two sums of the hash (hash.h) */

@@ -45,8 +45,10 @@ struct packet {
 	__u8 echo; /* ICMP echo, request or reply */
 	__u8 zero_window; /* TCP, with WEBB_QUALITY: the sender's receive window is closed */
 	__u32 payload;    /* the same: bytes. Without it these two are padding, and written: the verifier reads all */
+#if defined(WEBB_QUALITY) || defined(WEBB_SEQUENCE)
+	__be32 sequence; /* ICMP, with WEBB_QUALITY: offset of its header, in host order */
+#endif
 #ifdef WEBB_QUALITY
-	__be32 sequence; /* ICMP: offset of its header, in host order */
 	__be32 acknowledgement;
 #endif
 #ifdef WEBB_L7
@@ -64,14 +66,16 @@ static __always_inline void keep_l4(struct packet *p, __u32 at, __u32 end)
 #endif
 }
 
-/* Keeps what connection quality reads of a TCP header. */
+/* Keeps what connection quality, and the drop of a SYN, read of a TCP header. */
 static __always_inline void keep_tcp(struct packet *p, const struct tcp_header *tcp, __u32 payload)
 {
 #ifdef WEBB_QUALITY
 	p->zero_window = !tcp->window && !(tcp->flags & (TCP_SYN | TCP_RST));
 	p->payload = payload;
-	p->sequence = tcp->sequence;
 	p->acknowledgement = tcp->acknowledgement;
+#endif
+#if defined(WEBB_QUALITY) || defined(WEBB_SEQUENCE)
+	p->sequence = tcp->sequence;
 #endif
 }
 

@@ -1,16 +1,19 @@
 //! Connection quality against what is known of the traffic, and against the pods' own kernels.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit};
 
 use crate::counts::{Expected, exactly};
-use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, TIEFIGHTER, XWING};
+use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, TIEFIGHTER, XWING, inside};
 use crate::scrape::Scrape;
 
 const METRICS: &str = "flow connections:sourceContext=pod|ip;destinationContext=pod|ip";
@@ -104,6 +107,26 @@ fn outcomes_are_exact() {
         ("webb_connection_events_lost_total", &[], 0),
     ]);
     agent.settles(exactly(&expected));
+}
+
+/// Attempts that follow one another from one port are denied one by one: each has a SYN of its own.
+#[test]
+fn attempts_from_one_port_are_told_apart() {
+    const DENIED: u64 = 20;
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = agent(&lab);
+    let (from, to) = ("10.244.1.31:41000".parse().unwrap(), "10.244.1.11:80".parse().unwrap());
+    let attempt = || {
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        net::bind(&socket, &SocketAddr::V4(from))?;
+        fcntl_setfl(&socket, OFlags::NONBLOCK)?;
+        let begun = net::connect(&socket, &SocketAddr::V4(to));
+        if begun == Err(Errno::INPROGRESS) { Ok(()) } else { Err(io::Error::other("connected at once")) }
+    };
+    inside(&lab.namespace("xwing"), || (0..DENIED).try_for_each(|_| attempt())).unwrap();
+    let [client, server] = ["client", "server"].map(|reporter| of(XWING, DEATHSTAR_A, "denied", reporter));
+    agent.settles(exactly(&[(ATTEMPTS, &client, DENIED), (ATTEMPTS, &server, DENIED), (ATTEMPTS, &[], 2 * DENIED)]));
 }
 
 /// Handshakes and round trips that took longer than 25 ms, and all of them.

@@ -4,7 +4,8 @@
 //! and a minute later the kernel's table gives up the entry. Or a policy rejects it: the drop of
 //! the SYN is seen, and the RST or ICMP error that the policy's enforcer sends. So:
 //!
-//! - A SYN that a policy forbids is `denied`, at once. Later traces of the attempt count no more.
+//! - A SYN that a policy forbids is `denied`, at once. Later traces of the attempt count no more:
+//!   a SYN of the same ports with another sequence number is one of the next attempt.
 //! - A SYN dropped otherwise makes the attempt `dropped`, for the reason of the last drop, if
 //!   nothing answers it; it may be repeated and succeed.
 //! - A RST or ICMP error waits for a moment, since the drop of its SYN is read after it.
@@ -60,6 +61,8 @@ struct Trace {
     dropped_ns: u64,
     /// Reason of that drop.
     reason: Reason,
+    /// [`Flow::sequence_mark`] of that SYN.
+    mark: u16,
 }
 
 /// Number of flows by what became of them.
@@ -198,8 +201,11 @@ impl Attempts {
                 continue;
             }
             let attempt = attempt(flow, direction);
-            let counted = self.known.get(&attempt).is_some_and(|known| known.counted);
-            let trace = Trace { counted: counted || denied, dropped_ns: flow.time_ns, reason: flow.reason };
+            let mark = flow.sequence_mark();
+            // Without a drop before, the trace of an attempt does not say which SYN it is of.
+            let is_same = |known: &&Trace| known.dropped_ns == 0 || known.mark == mark;
+            let counted = self.known.get(&attempt).filter(is_same).is_some_and(|known| known.counted);
+            let trace = Trace { counted: counted || denied, dropped_ns: flow.time_ns, reason: flow.reason, mark };
             self.remember(attempt, trace);
             self.remember(Attempt { destination: ANY, ..attempt }, trace);
             if denied && !counted {
@@ -249,7 +255,7 @@ impl Attempts {
                     self.counts.repeated += 1;
                     return false;
                 }
-                let trace = known.unwrap_or(Trace { counted: false, dropped_ns: 0, reason: Reason::NONE });
+                let trace = known.unwrap_or(Trace { counted: false, dropped_ns: 0, reason: Reason::NONE, mark: 0 });
                 if trace.dropped_ns > 0 && event == ConnectionEvent::TimedOut {
                     *flow = Flow { reason: trace.reason, ..flow.connection_again(ConnectionEvent::Dropped) };
                 }

@@ -140,6 +140,9 @@ impl Decoder {
             name(flow, index);
         }
         if event == Event::Drop {
+            if connections::is_syn(flow) {
+                *flow = flow.with_sequence(record.value);
+            }
             return Ok(self.dropped(flow, record.reason, index));
         }
         let front = flow.source.any_front(flow.destination);

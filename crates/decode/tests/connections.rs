@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use webb_decode::attempts::Attempts;
 use webb_decode::connections::{Openers, carried};
 use webb_decode::{DecodeError, Decoder, name};
-use webb_flow::abi::{EVENTS, Record, VALUE_RESENT, VALUE_UNKNOWN, VERSION, event, flag, kind};
+use webb_flow::abi::{EVENTS, Record, VALUE_RESENT, VALUE_UNKNOWN, VERSION, event, flag, hook, kind};
 use webb_flow::sym::Sym;
 use webb_flow::{
     Address, ConnectionEvent as E, Direction, EndpointId, Event, Flow, L4, NO_TIME, Point, Reason, Reasons, ServiceEnd,
@@ -231,6 +231,38 @@ fn a_denied_attempt_counts_once() {
     assert_eq!(at(126, dropped("POLICY_DENY", 2, 126 * SECOND)), [(E::Denied, CLIENT)], "another port");
     assert_eq!(at(182, dropped("POLICY_DENIED", 1, 182 * SECOND)), [(E::Denied, CLIENT)], "180 s later");
     assert_eq!(attempts.counts().repeated, 3);
+}
+
+/// A SYN of the same ports with another sequence number is another attempt; the time-out of the
+/// entry, which is that of all of them, counts no more.
+#[test]
+fn another_syn_is_another_attempt() {
+    let mut attempts = Attempts::default();
+    let mut at = |seconds: u64, flow: Flow| {
+        attempts.turn(seconds * SECOND);
+        settle(&mut attempts, &[flow])
+    };
+    let syn = |sequence: u32, at: u64| dropped("POLICY_DENIED", 1, at * SECOND).with_sequence(sequence);
+    assert_eq!(at(1, syn(70_000, 1)), [(E::Denied, CLIENT)]);
+    assert_eq!(at(2, syn(70_000, 2)), []);
+    assert_eq!(at(3, syn(80_000, 3)), [(E::Denied, CLIENT)]);
+    assert_eq!(at(4, syn(80_000, 4)), []);
+    assert_eq!(at(64, event_of(E::TimedOut, 1, 64 * SECOND)), []);
+    let other = Flow { reason: Reason(Sym::new("NETFILTER_DROP")), ..syn(90_000, 65) };
+    assert_eq!(at(65, other), []);
+    assert_eq!(at(125, event_of(E::TimedOut, 1, 125 * SECOND)), [(E::Dropped, CLIENT)]);
+    assert_eq!(attempts.counts().repeated, 3);
+}
+
+/// The record of a dropped SYN has its sequence number.
+#[test]
+fn dropped_syns_are_told_apart() {
+    let mark = |value: u32, tcp_flags: u8| {
+        decode(&Record { kind: kind::DROP, hook: hook::DROP, tcp_flags, ..record(0, value) }).0.sequence_mark()
+    };
+    assert_ne!(mark(1, 2), mark(2, 2));
+    assert_ne!(mark(1, 2), mark(1 << 24, 2));
+    assert_eq!(mark(1, 16), 0, "no SYN");
 }
 
 /// A drop of a SYN counts at each end that is a pod of this node.

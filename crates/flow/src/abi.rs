@@ -113,7 +113,7 @@ pub struct Record {
     pub bytes: u64,
     /// Reason of a [`kind::DROP`]: the running kernel's `enum skb_drop_reason`.
     pub reason: u32,
-    /// Of the event.
+    /// Of the event; of a [`kind::DROP`] of TCP the packet's sequence number.
     pub value: u32,
 }
 

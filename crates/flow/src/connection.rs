@@ -152,6 +152,19 @@ impl Flow {
         }
     }
 
+    /// A dropped SYN with this sequence number. TCP has no ICMP type and code: the places hold half
+    /// of the number, which tells a SYN that is repeated from that of another attempt.
+    #[must_use]
+    pub fn with_sequence(self, sequence: u32) -> Self {
+        let [a, b, c, d] = sequence.to_be_bytes();
+        Self { icmp_type: a ^ c, icmp_code: b ^ d, ..self }
+    }
+
+    /// What [`Flow::with_sequence`] holds.
+    pub fn sequence_mark(&self) -> u16 {
+        u16::from_be_bytes([self.icmp_type, self.icmp_code])
+    }
+
     /// The same connection with another event, without a value.
     #[must_use]
     pub fn connection_again(self, event: ConnectionEvent) -> Self {

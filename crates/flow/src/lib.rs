@@ -165,7 +165,8 @@ pub struct Flow {
     pub tcp_flags: TcpFlags,
     /// First chunk, if it is SCTP.
     pub sctp_chunk: SctpChunk,
-    /// Type of an ICMP message.
+    /// Type of an ICMP message. What is no ICMP may hold something else here and in the code
+    /// ([`Flow::connection`], [`Flow::with_sequence`]).
     pub icmp_type: u8,
     /// Code of an ICMP message.
     pub icmp_code: u8,
