@@ -18,7 +18,7 @@ const PODS: u32 = 2000;
 const CALLED: u32 = 20;
 
 /// New connections a second.
-const RATES: [u32; 2] = [2000, 20_000];
+const RATES: [u32; 3] = [2000, 20_000, 100_000];
 
 /// Two windows at each rate.
 const SECONDS: u32 = 30;
