@@ -35,7 +35,9 @@ impl HeldNodes {
         self.digests.values_mut().for_each(|digest| *digest = NodesDigest::default());
     }
 
-    /// Takes a message.
+    /// Takes a message. A table may begin anew before the one before it was complete, and its names
+    /// are then beside those of before: twice [`MAX_NODES`] are held at most. A relay that begins
+    /// yet another has all of them forgotten, which the changes have beside the error.
     pub(crate) fn take(&mut self, nodes: wire::Nodes, changes: &mut NodeChanges) -> Result<(), ProtocolError> {
         let was_offered = std::mem::take(&mut self.is_offered);
         if nodes.same {
@@ -45,6 +47,11 @@ impl HeldNodes {
             self.unconfirmed.clear();
         }
         if nodes.begins {
+            if self.digests.len() > MAX_NODES {
+                self.unconfirmed.clear();
+                changes.removed = std::mem::take(&mut self.digests).into_keys().map(String::from).collect();
+                return Err(ProtocolError::TooMany("nodes"));
+            }
             self.unconfirmed = self.digests.keys().cloned().collect();
         }
         for node in nodes.changed {
@@ -122,6 +129,25 @@ mod tests {
         assert_eq!(held.offer(), None, "the rest has not come");
         removed(&mut held, part(true, true, &["a"]));
         assert_eq!(removed(&mut held, part(false, false, &[])), ["b"]);
+        assert_eq!(held.offer(), Some(digest(&["a"])));
+    }
+
+    /// Tables that begin anew and anew with other names are no way to fill the memory, and names of
+    /// a relay that has done so are gone at the next one.
+    #[test]
+    fn tables_without_an_end_are_bounded() {
+        let mut held = HeldNodes::default();
+        let table = |of: char| {
+            let names: Vec<String> = (0..MAX_NODES).map(|at| format!("{of}{at}")).collect();
+            part(true, true, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        assert_eq!(removed(&mut held, table('a')), [""; 0]);
+        assert_eq!(removed(&mut held, table('b')), [""; 0]);
+        let mut changes = NodeChanges::default();
+        assert_eq!(held.take(table('c'), &mut changes), Err(ProtocolError::TooMany("nodes")));
+        assert_eq!((changes.changed.len(), changes.removed.len()), (0, 2 * MAX_NODES));
+        assert_eq!((held.digests.len(), held.unconfirmed.len(), held.offer()), (0, 0, None));
+        assert_eq!(removed(&mut held, part(true, false, &["a"])), [""; 0]);
         assert_eq!(held.offer(), Some(digest(&["a"])));
     }
 
