@@ -61,7 +61,7 @@ pub(super) fn read(values: &mut Values<'_>, node: &Node, configured: Configured)
         sasl: read_sasl(values, sasl),
     });
     let config = OutputConfig {
-        insecure: values.boolean(insecure, "insecure", false),
+        insecure: insecure.map(|node| values.boolean(Some(node), "insecure", false)),
         compression: values.choice(compression, "compression", &encodings),
         tls: read_tls(values, tls),
         timeout: read_timeout(values, timeout),

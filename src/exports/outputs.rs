@@ -159,7 +159,7 @@ fn read_output(values: &mut Values<'_>, node: &Node, configured: Configured) -> 
     let config = OutputConfig {
         endpoint: values.text(endpoint, "endpoint"),
         protocol: values.choice(protocol, "protocol", &protocols),
-        insecure: values.boolean(insecure, "insecure", false),
+        insecure: insecure.map(|node| values.boolean(Some(node), "insecure", false)),
         compression: values.choice(compression, "compression", &encodings),
         headers_directory: values.text(headers, "headers_directory").map(PathBuf::from),
         tls: output::read_tls(values, tls),
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!((long.rollups.window, long.rollups.max_rows), (Duration::from_mins(5), 500));
         assert_eq!(long.rollups.keys, Keys { zone: true, service: false, policy: false, pod: true });
         let [Output { config, .. }] = &long.outputs[..] else { panic!("{long:?}") };
-        assert!(!long.rollups.histograms && config.insecure && long.spread == 100);
+        assert!(!long.rollups.histograms && config.insecure == Some(true) && long.spread == 100);
         assert_eq!((config.protocol, config.compression), (Some(Protocol::HttpProtobuf), Some(Encoding::Zstd)));
         assert_eq!((config.batch.max_records, config.batch.max_bytes, config.in_flight), (10, 1 << 20, 4));
         let spool = config.spool.as_ref().unwrap();

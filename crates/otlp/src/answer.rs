@@ -23,7 +23,8 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use crate::environment::percent_decoded;
-use crate::protobuf::{Fields, Value, beginning};
+use crate::partial::Partial;
+use crate::protobuf::Fields;
 
 /// Characters of a receiver's text that are shown.
 const MAX_SHOWN: usize = 300;
@@ -91,12 +92,6 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Text of a success that was not read to its end.
-const TOO_LONG: &str = "its answer is longer than 64 KiB, and the rest was not looked at";
-
-/// Text of a success whose body is something else.
-pub(crate) const NOT_OTLP: &str = "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?";
-
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.code)?;
@@ -128,6 +123,18 @@ impl Answer {
         Self { code, verdict, text }
     }
 
+    /// An answer by gRPC whose `grpc-status` is none that there is: UNKNOWN, as gRPC has it.
+    pub(crate) fn grpc_without_status(found: &[u8], message: &[u8]) -> Self {
+        let mut answer = Self::grpc(2, message, None, Content::default());
+        let said = std::mem::take(&mut answer.text);
+        answer.text = format!("its grpc-status is {:?}, and statuses are 0 to 16", shown(found));
+        if !said.is_empty() {
+            answer.text.push_str("; ");
+            answer.text.push_str(&said);
+        }
+        answer
+    }
+
     /// An answer by HTTP. `retry_after` and `location` are the headers of these names.
     pub(crate) fn http(status: u16, retry_after: Option<&str>, location: Option<&str>, body: Content<'_>) -> Self {
         let code = status.to_string();
@@ -153,43 +160,24 @@ impl Answer {
     }
 
     /// The answer to gRPC by what is no server of gRPC, or by a proxy before one.
-    pub(crate) fn not_grpc(status: u16, body: &[u8]) -> Self {
-        let of_http = Self::http(status, None, None, Content::whole(body));
+    pub(crate) fn not_grpc(status: u16, location: Option<&str>, body: &[u8]) -> Self {
+        let of_http = Self::http(status, None, location, Content::whole(body));
         let verdict = match of_http.verdict {
             Verdict::Taken { .. } | Verdict::Encoding => Verdict::Refused,
             verdict => verdict,
         };
-        let text = format!("the answer is not of gRPC (HTTP status {status}): {}", of_http.text);
+        let mut text = format!("the answer is not of gRPC (HTTP status {status})");
+        if !of_http.text.is_empty() {
+            text.push_str(": ");
+            text.push_str(&of_http.text);
+        }
         Self { code: status.to_string(), verdict, text }
     }
 
-    /// `ExportLogsServiceResponse`, which may be JSON or nothing where a receiver is careless.
     fn taken(code: String, body: Content<'_>) -> Self {
-        let Content { bytes, is_cut } = body;
-        let is_json = bytes.trim_ascii_start().starts_with(b"{");
-        let is_other = !is_json && Fields(bytes).any(|field| field.is_err());
-        let said = match (is_cut, is_other) {
-            (true, _) => TOO_LONG,
-            (false, true) => NOT_OTLP,
-            (false, false) => "",
-        };
-        let (mut rejected, mut text) = (0, said.to_owned());
-        // The numbers stand before the text, which makes an answer long.
-        let partial = beginning(bytes, 1).filter(|_| is_cut || !is_other).unwrap_or_default();
-        if let Some(records) = Fields(partial).filter_map(|field| varint_of(field.ok()?, 1)).last() {
-            // A negative number is none.
-            rejected = u32::try_from(records.cast_signed().max(0)).unwrap_or(u32::MAX);
-        }
-        if let Some(message) = beginning(partial, 2) {
-            text = shown(message);
-        }
-        Self { code, verdict: Verdict::Taken { rejected }, text }
+        let Partial { rejected, text } = Partial::read(body);
+        Self { code, verdict: Verdict::Taken { rejected }, text: shown(&text) }
     }
-}
-
-/// The value of the field with this number.
-fn varint_of((number, value): (u64, Value<'_>), wanted: u64) -> Option<u64> {
-    value.varint().filter(|_| number == wanted)
 }
 
 /// The delay of a `RetryInfo` in `google.rpc.Status`, which is base64 with or without padding.

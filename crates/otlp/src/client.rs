@@ -157,16 +157,23 @@ impl<'a> Client<'a> {
         let response = sender.send_request(call).await.map_err(failed)?;
         let (status, head) = (response.status().as_u16(), response.headers().clone());
         let is_grpc = head.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        if let Some(answer) = grpc_answer(&head, Content::default()).filter(|_| is_grpc) {
-            // Without a message the status is where the headers are.
+        let mut of_head = grpc_answer(&head, Content::default()).filter(|_| is_grpc);
+        // Without a message the status is where the headers are; before one it means nothing.
+        if (status != 200 || response.body().is_end_stream())
+            && let Some(answer) = of_head.take()
+        {
             return Ok(answer);
         }
         if !is_grpc || status != 200 {
-            return Ok(Answer::not_grpc(status, &read(response, 0).await.bytes));
+            let location = head.get(LOCATION).and_then(|value| value.to_str().ok());
+            return Ok(Answer::not_grpc(status, location, &read(response, 0).await.bytes));
         }
         let read = read(response, MAX_READ).await;
         let body = Content { bytes: message(&read.bytes), is_cut: read.is_cut };
-        match (read.trailers.and_then(|trailers| grpc_answer(&trailers, body)), read.end) {
+        let of_trailers = read.trailers.and_then(|trailers| grpc_answer(&trailers, body));
+        // Some servers cannot end a stream with its headers, and do it with an empty frame.
+        let of_head = of_head.filter(|_| read.bytes.is_empty() && matches!(read.end, End::Whole));
+        match (of_trailers.or(of_head), read.end) {
             (Some(answer), _) => Ok(answer),
             (None, End::Failed(fault)) => Err(fault),
             (None, End::TooLong) => {
@@ -316,13 +323,11 @@ fn grpc_timeout(time: Duration) -> HeaderValue {
 /// The answer that headers or trailers have, if they have a status.
 fn grpc_answer(headers: &HeaderMap, body: Content<'_>) -> Option<Answer> {
     let text = |name| headers.get(name).map(HeaderValue::as_bytes);
-    let status = std::str::from_utf8(text("grpc-status")?).ok().and_then(|status| status.parse().ok());
-    Some(Answer::grpc(
-        status.unwrap_or(2),
-        text("grpc-message").unwrap_or_default(),
-        text("grpc-status-details-bin"),
-        body,
-    ))
+    let (found, message) = (text("grpc-status")?, text("grpc-message").unwrap_or_default());
+    Some(match std::str::from_utf8(found).ok().and_then(|status| status.parse().ok()) {
+        Some(status @ 0..=16) => Answer::grpc(status, message, text("grpc-status-details-bin"), body),
+        _ => Answer::grpc_without_status(found, message),
+    })
 }
 
 /// The message of a body of gRPC; empty if it is compressed, which was not asked for.

@@ -32,8 +32,8 @@ pub struct OutputConfig {
     pub endpoint: Option<String>,
     /// How requests travel; by default gRPC.
     pub protocol: Option<Protocol>,
-    /// Allows `http` to hosts that are neither loopback nor link-local.
-    pub insecure: bool,
+    /// Allows `http` to hosts that are neither loopback nor link-local; by default it does not.
+    pub insecure: Option<bool>,
     /// How requests are compressed; by default gzip.
     pub compression: Option<Encoding>,
     /// A directory with a file for each header: its name, and the value as content.
@@ -197,7 +197,7 @@ impl OutputConfig {
             name: name.to_owned(),
             endpoint: None,
             protocol: None,
-            insecure: false,
+            insecure: None,
             compression: None,
             headers_directory: None,
             tls: TlsConfig::default(),

@@ -294,7 +294,10 @@ impl<'a> Delivery<'a> {
             let (name, says) = (&self.output.config.name, self.sender.mask(text));
             match rejected.min(sent) {
                 0 => tracing::warn!(output = name, "{target} has taken {sent} records, and says: {says}"),
-                rejected => tracing::warn!(output = name, "{target} has rejected {rejected} of {sent} records: {says}"),
+                rejected => {
+                    let says = if says.is_empty() { "it does not say why" } else { &says };
+                    tracing::warn!(output = name, "{target} has rejected {rejected} of {sent} records: {says}");
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ const NAMES: &[&str] = &[
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
     "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_LOGS_INSECURE",
+    "OTEL_EXPORTER_OTLP_INSECURE",
     "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE",
@@ -76,6 +78,16 @@ impl Environment {
             Some((name, other)) => {
                 Err(InvalidConfig::new(name, format!("expected grpc or http/protobuf, found {other:?}")))
             }
+        }
+    }
+
+    /// Whether `http` to other hosts is allowed.
+    pub(crate) fn insecure(&self) -> Result<bool, InvalidConfig> {
+        match self.first(["OTEL_EXPORTER_OTLP_LOGS_INSECURE", "OTEL_EXPORTER_OTLP_INSECURE"]) {
+            None => Ok(false),
+            Some((_, text)) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some((_, text)) if text.eq_ignore_ascii_case("false") => Ok(false),
+            Some((name, text)) => Err(InvalidConfig::new(name, format!("expected true or false, found {text:?}"))),
         }
     }
 

@@ -22,7 +22,7 @@ pub fn fuzz_answer(bytes: &[u8]) {
     let answer = match kind % 5 {
         0 => Answer::grpc(u32::from(*status), head, Some(body), Content::default()),
         1 => Answer::grpc(0, head, None, Content { bytes: body, is_cut: head.len() % 2 == 1 }),
-        2 => Answer::not_grpc(u16::from(*status) * 4, rest),
+        2 => Answer::not_grpc(u16::from(*status) * 4, text, body),
         _ => Answer::http(u16::from(*status) * 4, text, text, Content::whole(body)),
     };
     let shown = answer.to_string();

@@ -29,6 +29,7 @@ mod kafka;
 mod orphans;
 mod output;
 mod pace;
+mod partial;
 mod protobuf;
 mod proxy;
 mod queue;

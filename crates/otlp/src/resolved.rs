@@ -109,7 +109,8 @@ impl OutputConfig {
         let mut tls = self.tls.clone();
         environment.complete_tls(&mut tls);
         has_pair(&tls)?;
-        let target = Target::new(self.endpoint.as_deref(), protocol, self.insecure, environment)?;
+        let insecure = self.insecure.map_or_else(|| environment.insecure(), Ok)?;
+        let target = Target::new(self.endpoint.as_deref(), protocol, insecure, environment)?;
         // The variables of the environment may be those of all exporters.
         let is_used = target.is_tls || self.tls == TlsConfig::default();
         within("tls", is_used, "an endpoint with https, or no `tls`: with http nothing of it applies")?;

@@ -4,10 +4,11 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::answer::{Answer, NOT_OTLP, Verdict};
+use crate::answer::{Answer, Verdict};
 use crate::delivery;
 use crate::io::Failure;
 use crate::output::{Output, Owner};
+use crate::partial::NOT_OTLP;
 use crate::request::Request;
 use crate::sender::Sender;
 

@@ -64,7 +64,8 @@ impl Kafka {
             let expected = "the absolute path of a directory with the files `username` and `password`";
             within("sasl.directory", sasl.directory.is_absolute(), expected)?;
         }
-        let is_reachable = kafka.tls || config.insecure || brokers.iter().all(|broker| is_near(&broker.host));
+        let insecure = config.insecure.unwrap_or(false);
+        let is_reachable = kafka.tls || insecure || brokers.iter().all(|broker| is_near(&broker.host));
         let expected = "`tls: {}`, or `insecure: true`: another host would be reached without encryption";
         within("tls", is_reachable, expected)?;
         Ok(Self {
@@ -72,7 +73,7 @@ impl Kafka {
             topics: kafka.topics.clone(),
             form: kafka.form,
             is_tls: kafka.tls,
-            insecure: config.insecure,
+            insecure,
             tls: config.tls.clone(),
             sasl: kafka.sasl.clone(),
             timeout: config.timeout.unwrap_or(TIMEOUT),
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn configurations_are_checked() {
         assert_eq!(check(|_, _| {}), Ok(()));
-        assert_eq!(check(|config, kafka| (config.insecure, kafka.tls) = (true, false)), Ok(()));
+        assert_eq!(check(|config, kafka| (config.insecure, kafka.tls) = (Some(true), false)), Ok(()));
         let local = vec!["127.0.0.1:9092".to_owned(), "localhost:9092".to_owned()];
         assert_eq!(check(|_, kafka| (kafka.tls, kafka.brokers) = (false, local)), Ok(()));
         for (why, expected) in [

@@ -62,6 +62,43 @@ fn statuses_of_grpc() {
     }
 }
 
+/// A status in headers that do not end the stream is not that of the request: the one in trailers
+/// is. If nothing at all follows it is, from servers that end a stream with an empty frame.
+#[test]
+fn the_last_status_counts() {
+    let receiver = Receiver::grpc();
+    let reply = |status, then| vec![Reply::GrpcEarly { status, then }];
+    assert_eq!(outcome(&receiver, reply("0", Some(14))), Outcome::Delivered(2));
+    assert_eq!(outcome(&receiver, reply("0", Some(3))), Outcome::Refused(1));
+    assert_eq!(outcome(&receiver, reply("3", Some(0))), Outcome::Delivered(1));
+    assert_eq!(outcome(&receiver, reply("0", None)), Outcome::Delivered(1));
+    assert_eq!(outcome(&receiver, reply("3", None)), Outcome::Refused(1));
+}
+
+/// What is no status of gRPC is shown, and so is where a redirect leads; what has no text does not
+/// end in a colon.
+#[test]
+fn odd_answers_of_grpc_are_said() {
+    let receiver = Receiver::grpc();
+    let location = |at: &str| vec![("location", at.to_owned())];
+    for (reply, problem) in [
+        (Reply::GrpcEarly { status: "-1", then: None }, "UNKNOWN: its grpc-status is \"-1\", and statuses are 0 to 16"),
+        (Reply::GrpcEarly { status: "OK", then: None }, "UNKNOWN: its grpc-status is \"OK\", and statuses are 0 to 16"),
+        (Reply::grpc(17, "who"), "UNKNOWN: its grpc-status is \"17\", and statuses are 0 to 16; who"),
+        (
+            Reply::Http { status: 302, headers: location("https://login"), body: Vec::new() },
+            "302: the answer is not of gRPC (HTTP status 302): it redirects to https://login, and redirects are not \
+             followed",
+        ),
+        (Reply::http(404), "404: the answer is not of gRPC (HTTP status 404)"),
+    ] {
+        receiver.rules().always = Some(reply.clone());
+        let made = output(config(&receiver));
+        let why = made.send_once(&request(Stream::Flows, Encoding::Gzip, 0..1)).unwrap_err();
+        assert!(why.ends_with(&format!(" answers {problem}")), "{why}");
+    }
+}
+
 /// Statuses of HTTP. Redirects are not followed.
 #[test]
 fn statuses_of_http() {
@@ -181,6 +218,32 @@ fn partial_success_is_final() {
         assert_eq!((ledger.delivered, ledger.rejected), (7 + 10 + 10, 3 + 10));
         assert_eq!(receiver.came().len(), 4);
     }
+}
+
+/// A partial success may be JSON, whatever was sent; without a text the reason is said to be missing.
+#[test]
+fn partial_success_of_json() {
+    let receiver = Receiver::http();
+    let json = |body: &str| Reply::Http {
+        status: 200,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: body.as_bytes().to_vec(),
+    };
+    receiver.reply([
+        json(r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"three are wrong"}}"#),
+        json(r#"{"partialSuccess":{"rejectedLogRecords":2}}"#),
+        json("{}"),
+    ]);
+    for (rejected, said) in
+        [(3, "has rejected 3 of 10 records: three are wrong"), (2, "has rejected 2 of 10 records: it does not say why")]
+    {
+        let running = Running::start(output(config(&receiver)));
+        running.offer([request(Stream::Rollups, Encoding::Gzip, 0..10)]);
+        let ledger = running.settled();
+        assert_eq!((ledger.delivered, ledger.rejected), (10 - rejected, rejected));
+        wait_for("a warning", || (running.logged(said).len() == 1).then_some(()).ok_or_else(|| said.to_owned()));
+    }
+    assert_eq!(outcome(&receiver, Vec::new()), Outcome::Delivered(1));
 }
 
 /// A request that is too large is halved until it fits, the size is remembered, and a record that

@@ -293,9 +293,21 @@ fn mistakes_are_named() {
         assert!(why.starts_with("endpoint: ") && why.contains(problem) && !why.contains("secret"), "{bad}: {why}");
     }
     let insecure = |config: &mut OutputConfig| {
-        (config.endpoint, config.insecure) = (Some("http://host".to_owned()), true);
+        (config.endpoint, config.insecure) = (Some("http://host".to_owned()), Some(true));
     };
     assert_eq!(check(&insecure, &[]), "fine");
+    // What the environment allows, the configuration may forbid, and the variable of logs too.
+    let allowed = ("OTEL_EXPORTER_OTLP_INSECURE", "True");
+    let plain = |insecure| {
+        move |config: &mut OutputConfig| (config.endpoint, config.insecure) = (Some("http://host".to_owned()), insecure)
+    };
+    assert_eq!(check(&plain(None), &[allowed]), "fine");
+    for why in [
+        check(&plain(Some(false)), &[allowed]),
+        check(&plain(None), &[allowed, ("OTEL_EXPORTER_OTLP_LOGS_INSECURE", "false")]),
+    ] {
+        assert!(why.contains("`insecure: true`"), "{why}");
+    }
     let path = |config: &mut OutputConfig| {
         (config.endpoint, config.protocol) =
             (Some("https://host/api/default/v1/logs".to_owned()), Some(Protocol::HttpProtobuf));
@@ -322,6 +334,7 @@ fn mistakes_are_named() {
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "brotli"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_INSECURE", "1"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x=y,secret"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x=sec%0Aret"),
     ] {

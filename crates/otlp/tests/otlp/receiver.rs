@@ -40,6 +40,9 @@ pub(crate) enum Reply {
     TakenAndDenied,
     /// A status of gRPC with a message and details, in the headers or behind a message.
     Grpc { status: u32, message: &'static str, details: Option<String>, trailers_only: bool },
+    /// A status of gRPC in headers that do not end the stream; then a message and another in
+    /// trailers, or an empty frame at the end.
+    GrpcEarly { status: &'static str, then: Option<u32> },
     /// A status of HTTP with headers and a body.
     Http { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
     /// A success whose body breaks off.
@@ -330,6 +333,7 @@ fn trailers(status: u32, text: &str, details: Option<String>) -> HeaderMap {
 }
 
 fn grpc_response(reply: Reply) -> Response<Answer> {
+    let early = if let Reply::GrpcEarly { status, .. } = reply { Some(status) } else { None };
     let frames: Vec<Frame<Bytes>> = match reply {
         Reply::Taken => vec![Frame::data(message(0, "", true)), Frame::trailers(trailers(0, "", None))],
         Reply::Partly(rejected, text) => {
@@ -349,10 +353,17 @@ fn grpc_response(reply: Reply) -> Response<Answer> {
         Reply::Grpc { status, message: text, details, trailers_only: false } => {
             vec![Frame::data(message(0, "", true)), Frame::trailers(trailers(status, text, details))]
         }
+        Reply::GrpcEarly { then: Some(then), .. } => {
+            vec![Frame::data(message(0, "", true)), Frame::trailers(trailers(then, "of the trailers", None))]
+        }
+        Reply::GrpcEarly { then: None, .. } => vec![Frame::data(Bytes::new())],
         other => return http_response(other),
     };
     let mut response = Response::new(Answer { frames: frames.into(), then: Then::End });
     response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    if let Some(status) = early {
+        response.headers_mut().insert("grpc-status", HeaderValue::from_static(status));
+    }
     response
 }
 
@@ -368,7 +379,7 @@ fn http_response(reply: Reply) -> Response<Answer> {
         Reply::Half => (200, Vec::new(), Bytes::from_static(b"\x0a\x05"), Then::Break),
         Reply::Slow => (200, Vec::new(), Bytes::from_static(b"\x0a"), Then::Slowly(None)),
         Reply::Huge => (200, Vec::new(), Bytes::new(), Then::More(1 << 30)),
-        Reply::Grpc { .. } | Reply::Silence => panic!("{reply:?} by HTTP"),
+        Reply::Grpc { .. } | Reply::GrpcEarly { .. } | Reply::Silence => panic!("{reply:?} by HTTP"),
     };
     let frames = if body.is_empty() { VecDeque::new() } else { [Frame::data(body)].into() };
     let mut response = Response::new(Answer { frames, then });
@@ -402,6 +413,10 @@ pub(crate) struct Answer {
 impl Body for Answer {
     type Data = Bytes;
     type Error = io::Error;
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && matches!(self.then, Then::End)
+    }
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(frame) = self.frames.pop_front() {

@@ -294,7 +294,7 @@ fn proxies_are_tunnels() {
     let environment = Environment::new(|name| (name == "HTTP_PROXY").then(|| proxy.clone()));
     let config = OutputConfig {
         endpoint: Some("http://receiver.example.org:4317".to_owned()),
-        insecure: true,
+        insecure: Some(true),
         ..config(&receiver)
     };
     let output = Output::new(config, &environment, "one").unwrap();
