@@ -50,7 +50,7 @@ impl Partial {
             read.rejected = count(records.cast_signed());
         }
         if let Some(message) = beginning(partial, 2) {
-            read.text = message.to_owned();
+            message.clone_into(&mut read.text);
         }
         read
     }
