@@ -4,6 +4,15 @@ from render import CI, Refused, find, objects, render, values
 
 ARTICLE = CI / "cilium/seed-corrected.yaml"
 
+MAIN = "webb.outputs.otlp[0].name=main,webb.outputs.otlp[0].endpoint=https://collector:4317"
+
+
+def receivers(kind, count, rest):
+    """The expression of so many receivers."""
+    places = [f"webb.outputs.{kind}[{at}]" for at in range(count)]
+    return ",".join(f"{place}.name={kind}-{at},{place}.{rest}" for at, place in enumerate(places))
+
+
 # Expressions of --set, and what the message must have: all of it, in one.
 WRONG = [
     (["hubble.metrics.enabledOpenMetrics=true"], ["enabledOpenMetrics is not known; did you mean hubble.metrics.enableOpenMetrics?"]),
@@ -45,6 +54,26 @@ WRONG = [
      ["webb.clusters has the name east twice", "webb.clusters has east, which is cluster.name"]),
     (["webb.clusters[0].name=east,webb.clusters[0].secret=a", "webb.config.clusters={east=/e}"],
      ["webb.config.clusters is decided by other values: see webb.clusters"]),
+    # Outputs and zones: what agents would refuse one by one.
+    ([f"{MAIN},webb.outputs.otlp[0].endpont=a"], ["/webb/outputs/otlp/0", "endpont"]),
+    ([f"{MAIN},webb.outputs.otlp[0].spool.dir=a"], ["/webb/outputs/otlp/0/spool", "dir"]),
+    ([f"{MAIN},webb.outputs.otlp[0].batch.max_bytes=3"], ["/webb/outputs/otlp/0/batch/max_bytes"]),
+    ([f"{MAIN},webb.outputs.rollups.window=300"], ["/webb/outputs/rollups/window"]),
+    ([f"{MAIN},webb.outputs.rollups.windows=5m"], ["/webb/outputs/rollups", "windows"]),
+    ([MAIN, "webb.outputs.secrets={Bad_Name}"], ["/webb/outputs/secrets/0"]),
+    ([MAIN, "webb.outputs.secrets={spool}"], ["/webb/outputs/secrets/0"]),
+    ([receivers("otlp", 9, "endpoint=https://a")], ["/webb/outputs/otlp", "8"]),
+    ([receivers("otlp", 5, "endpoint=https://a"), receivers("kafka", 4, "brokers={a:1}")], ["have 9 receivers"]),
+    (["webb.outputs.otlp[0].name=main,webb.outputs.otlp[0].endpoint=http://collector:4317"],
+     ["webb.outputs.otlp has main, whose endpoint is http://collector:4317, which is not encrypted"]),
+    ([f"{MAIN},webb.outputs.otlp[0].headers_directory=/etc/webb/outputs/otlp-headers,webb.outputs.otlp[0].tls.ca_file=/etc/webb/outputs/otlp-ca/ca.crt",
+      "webb.outputs.secrets={otlp-ca}"],
+     ["webb.outputs.otlp has main, whose headers_directory is /etc/webb/outputs/otlp-headers; webb.outputs.secrets lacks otlp-headers"]),
+    ([f"{MAIN},webb.outputs.otlp[0].tls.ca_file=/etc/webb/outputs/otlp-ca/ca.crt"], ["whose tls.ca_file is", "webb.outputs.secrets lacks otlp-ca"]),
+    (["webb.zones.cidrs[0].cidr=10.0.0.0/99,webb.zones.cidrs[0].name=a"], ["/webb/zones/cidrs/0/cidr"]),
+    (["webb.zones.cidrs[0].cidr=10.0.0.0,webb.zones.cidrs[0].name=a"], ["/webb/zones/cidrs/0/cidr"]),
+    (["webb.zones.cidrs[0].cidr=fd00::/129,webb.zones.cidrs[0].name=a"], ["/webb/zones/cidrs/0/cidr"]),
+    (["webb.zones.cidrs[0].cidr=fd00::/8,webb.zones.cidrs[0].zon=a"], ["/webb/zones/cidrs/0", "zon"]),
     (["hubble.ui.enabled=true"], ["hubble.ui.enabled needs hubble.relay.enabled"]),
     (["hubble.enabled=false", "hubble.relay.enabled=true"], ["hubble.relay.enabled needs hubble.enabled"]),
     (["hubble.relay.enabled=true", "webb.besideCilium=true"], ["another port than 4244"]),
@@ -98,6 +127,12 @@ NOTED = [
     (["hubble.relay.enabled=true", "hubble.tls.auto.method=cronJob"],
      ["does not make: hubble-server-certs, hubble-relay-client-certs. Until these Secrets are there, connections are refused."]),
     (["hubble.export.static.enabled=true"], ["Flow log files: below /var/run/cilium/hubble of each node."]),
+    # Outputs that need no `insecure` in the chart, and a directory that is mounted by other values.
+    ([receivers("otlp", 1, "endpoint=http://127.0.0.1:4317")], ["rollout status daemonset/webb"]),
+    ([receivers("otlp", 1, "endpoint=http://a:4317"), "webb.extraEnv[0].name=OTEL_EXPORTER_OTLP_INSECURE,webb.extraEnv[0].value=true"],
+     ["rollout status daemonset/webb"]),
+    ([receivers("otlp", 1, "tls.ca_file=/etc/webb/outputs/own/ca.crt"),
+      "webb.extraVolumeMounts[0].name=own,webb.extraVolumeMounts[0].mountPath=/etc/webb/outputs/own"], ["rollout status daemonset/webb"]),
     # Cilium's own of Relay and the UI: accepted.
     (["hubble.relay.pprof.enabled=true", "hubble.ui.ingress.enabled=true", "hubble.relay.rollOutPods=true"], ["rollout status daemonset/webb"]),
     (["operator.prometheus.metricsService=true"], ["Accepted, and without effect in this version:\n  operator (without operator.enabled)"]),

@@ -111,9 +111,23 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- with $v.webb.outputs -}}
 {{- if and (not .otlp) (not .kafka) (or .rollups .flows.enabled .secrets .spoolDirectory) }}webb.outputs changes nothing without webb.outputs.otlp or webb.outputs.kafka{{ "\n" }}{{- end -}}
 {{- if and (not .flows.enabled) .flows.settings }}webb.outputs.flows.settings changes nothing without webb.outputs.flows.enabled{{ "\n" }}{{- end -}}
+{{- $count := add (len (.otlp | default list)) (len (.kafka | default list)) -}}
+{{- if gt (int $count) 8 }}webb.outputs.otlp and webb.outputs.kafka have {{ $count }} receivers; an agent has 8 at most{{ "\n" }}{{- end -}}
+{{- $mounted := .secrets | default list -}}
+{{- range $v.webb.extraVolumeMounts }}{{- $mounted = append $mounted (.mountPath | default "" | trimPrefix "/etc/webb/outputs/") -}}{{- end -}}
 {{- $spool := .spoolDirectory | trimSuffix "/" -}}
 {{- range $kind, $list := dict "otlp" .otlp "kafka" .kafka -}}
 {{- range $list -}}
+{{- $receiver := . -}}
+{{- range $key := list "headers_directory" "tls.ca_file" "tls.cert_file" "tls.key_file" "sasl.directory" -}}
+{{- $parts := splitList "." $key -}}
+{{- $holder := ternary $receiver (get $receiver (first $parts) | default dict) (eq (len $parts) 1) -}}
+{{- $path := get $holder (last $parts) | default "" -}}
+{{- $secret := regexFind "^/etc/webb/outputs/[^/]+" $path | trimPrefix "/etc/webb/outputs/" -}}
+{{- if and $secret (not (has $secret $mounted)) }}webb.outputs.{{ $kind }} has {{ $receiver.name }}, whose {{ $key }} is {{ $path }}; webb.outputs.secrets lacks {{ $secret }}{{ "\n" }}{{- end -}}
+{{- end -}}
+{{- $plain := and (eq $kind "otlp") (regexMatch "(?i)^http://" (.endpoint | default "")) (not (regexMatch "(?i)^http://(localhost|127\\.|169\\.254\\.|\\[::1\\]|\\[fe[89ab])" (.endpoint | default ""))) -}}
+{{- if and $plain (not .insecure) (not (regexMatch "OTLP_(LOGS_)?INSECURE" (toJson $v.webb.extraEnv))) }}webb.outputs.otlp has {{ .name }}, whose endpoint is {{ .endpoint }}, which is not encrypted; it needs https, or insecure: true{{ "\n" }}{{- end -}}
 {{- $directory := dig "spool" "directory" "" . -}}
 {{- if and $directory (or (not $spool) (ne ($directory | trimSuffix "/") $spool)) }}webb.outputs.{{ $kind }} has {{ .name }}, whose spool.directory is {{ $directory }}; it must be webb.outputs.spoolDirectory{{ "\n" }}{{- end -}}
 {{- end -}}
