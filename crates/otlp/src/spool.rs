@@ -101,13 +101,15 @@ impl Spool {
         for entry in self.directory.read_dir()? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.ends_with(PARTIAL) {
-                // Of a process that ended while it wrote: this one has the lock.
-                fs::remove_file(entry.path())?;
-                continue;
-            }
             // What is no file (a directory, a pipe, a link) is none of ours, whatever its name.
             let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file);
+            if metadata.is_some() && name.ends_with(PARTIAL) {
+                // Of a process that ended while it wrote: this one has the lock.
+                if let Err(error) = fs::remove_file(entry.path()) {
+                    tracing::warn!("{} cannot be removed: {error}; it is left alone", entry.path().display());
+                }
+                continue;
+            }
             let (Some((stream, records, encoding)), Some(metadata)) = (parse(&name), metadata) else {
                 if name != LOCK && name != window::FILE && !name.ends_with(BAD) {
                     unknown.insert(name);
@@ -312,6 +314,7 @@ mod tests {
             File::options().write(true).open(spool.directory.join(name)).unwrap().set_modified(time).unwrap();
         }
         fs::write(spool.directory.join("x.partial"), "").unwrap();
+        fs::create_dir(spool.directory.join("y.partial")).unwrap();
         fs::write(spool.directory.join("notes.txt"), "").unwrap();
         let directory = spool.directory.clone();
         drop(spool);
@@ -320,6 +323,7 @@ mod tests {
         assert_eq!(names, [(first.clone(), 5, 3), (second.clone(), 6, 3), (third, 7, 3)]);
         assert_eq!(found[0].written_ms, 100_000);
         assert!(!directory.join("x.partial").exists() && directory.join("notes.txt").exists());
+        assert!(directory.join("y.partial").is_dir(), "it is no file, and does not stand in the way");
         assert_eq!(spool.read(&first).unwrap(), b"abc");
         spool.remove(&first).unwrap();
         spool.remove(&first).unwrap();
