@@ -4,7 +4,7 @@
 //! of processes before are found when the directory is opened. A lock has one process use it at a
 //! time: two would send the files of each other, and remove them.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -42,6 +42,8 @@ const MAX_RECORDS: u32 = 100_000;
 pub(crate) struct Spool {
     directory: PathBuf,
     fsync: bool,
+    /// Names of damaged files, oldest first.
+    bad: VecDeque<String>,
     /// Holds the lock.
     _lock: File,
 }
@@ -88,15 +90,15 @@ impl Spool {
             }
             Err(error) => return Err(failed(error.into())),
         }
-        let spool = Self { directory, fsync: config.fsync, _lock: lock };
+        let mut spool = Self { directory, fsync: config.fsync, bad: VecDeque::new(), _lock: lock };
         let found = spool
             .list()
             .map_err(|error| format!("the spool directory {} cannot be read: {error}", spool.directory.display()))?;
         Ok((spool, found))
     }
 
-    fn list(&self) -> io::Result<Vec<Found>> {
-        let mut found = Vec::new();
+    fn list(&mut self) -> io::Result<Vec<Found>> {
+        let (mut found, mut bad) = (Vec::new(), Vec::new());
         let mut unknown = HashSet::new();
         for entry in self.directory.read_dir()? {
             let entry = entry?;
@@ -110,8 +112,10 @@ impl Spool {
                 }
                 continue;
             }
-            let (Some((stream, records, encoding)), Some(metadata)) = (parse(&name), metadata) else {
-                if name != LOCK && name != window::FILE && !name.ends_with(BAD) {
+            let (Some((stream, records, encoding)), Some(metadata)) = (parse(&name), &metadata) else {
+                if name.ends_with(BAD) {
+                    bad.extend(metadata.map(|metadata| (metadata.modified().ok(), name)));
+                } else if name != LOCK && name != window::FILE {
                     unknown.insert(name);
                 }
                 continue;
@@ -128,6 +132,8 @@ impl Spool {
                 self.directory.display()
             );
         }
+        bad.sort();
+        self.bad = bad.into_iter().map(|(_, name)| name).collect();
         found.sort_by_key(|found| (found.written_ms, sequence(&found.file)));
         Ok(found)
     }
@@ -206,21 +212,19 @@ impl Spool {
     ///
     /// # Errors
     /// That of the system.
-    pub(crate) fn set_aside(&self, name: &str) -> io::Result<()> {
-        match fs::rename(self.directory.join(name), self.directory.join(format!("{name}{BAD}"))) {
+    pub(crate) fn set_aside(&mut self, name: &str) -> io::Result<()> {
+        let bad = format!("{name}{BAD}");
+        match fs::rename(self.directory.join(name), self.directory.join(&bad)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             outcome => outcome?,
         }
-        let mut bad = Vec::new();
-        for entry in self.directory.read_dir()? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().ends_with(BAD.as_bytes()) {
-                bad.push((entry.metadata()?.modified()?, entry.path()));
-            }
+        self.bad.push_back(bad);
+        while self.bad.len() > MAX_BAD_FILES
+            && let Some(oldest) = self.bad.pop_front()
+        {
+            self.remove(&oldest)?;
         }
-        bad.sort();
-        let surplus = bad.len().saturating_sub(MAX_BAD_FILES);
-        bad.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
+        Ok(())
     }
 }
 
@@ -318,7 +322,7 @@ mod tests {
         fs::write(spool.directory.join("notes.txt"), "").unwrap();
         let directory = spool.directory.clone();
         drop(spool);
-        let (spool, found) = Spool::open(&config(base.path()), "main").unwrap();
+        let (mut spool, found) = Spool::open(&config(base.path()), "main").unwrap();
         let names: Vec<_> = found.iter().map(|found| (found.file.clone(), found.records, found.size)).collect();
         assert_eq!(names, [(first.clone(), 5, 3), (second.clone(), 6, 3), (third, 7, 3)]);
         assert_eq!(found[0].written_ms, 100_000);
@@ -332,20 +336,23 @@ mod tests {
         assert!(directory.join(format!("{second}.bad")).exists());
     }
 
-    /// Ten damaged files are kept.
+    /// The ten youngest damaged files are kept, also of those that a process before has set aside.
     #[test]
     fn few_damaged_files_are_kept() {
         let base = tempfile::tempdir().unwrap();
-        let (spool, _) = Spool::open(&config(base.path()), "main").unwrap();
-        for number in 0..13 {
-            let name = spool.write("one", number, &request(Stream::Flows, 5, Encoding::Gzip)).unwrap();
-            spool.set_aside(&name).unwrap();
+        let mut last = String::new();
+        for process in 0..3 {
+            let (mut spool, _) = Spool::open(&config(base.path()), "main").unwrap();
+            for number in 0..6 {
+                last = spool.write("one", process * 6 + number, &request(Stream::Flows, 5, Encoding::Gzip)).unwrap();
+                spool.set_aside(&last).unwrap();
+            }
         }
-        let bad = spool
-            .directory
-            .read_dir()
-            .unwrap()
-            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "bad"));
-        assert_eq!(bad.count(), MAX_BAD_FILES);
+        let entries = base.path().join("main").read_dir().unwrap().map(|entry| entry.unwrap().file_name());
+        let names = entries.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(BAD));
+        let mut numbers: Vec<u64> = names.map(|name| sequence(&name)).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (8..18).collect::<Vec<_>>());
+        assert_eq!(sequence(&last), 17);
     }
 }

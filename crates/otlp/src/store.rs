@@ -23,6 +23,9 @@ use crate::window::LastWindow;
 /// Time after which a directory that cannot be used is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Damaged requests at most that are passed over before the thread gives another sign of life.
+const MAX_DAMAGED: usize = 16;
+
 /// The queue and its directory.
 #[derive(Debug)]
 pub(crate) struct Store<'a> {
@@ -187,9 +190,12 @@ impl<'a> Store<'a> {
         self.output.state().queue.oldest(&[Stream::Flows, Stream::Rollups], fits)
     }
 
-    /// The request to be sent next, which counts as under way from now on. `now` is for what fails.
+    /// The request to be sent next, which counts as under way from now on. None if there is none;
+    /// or after some damaged ones, and then the thread's next wait ends at once. `now` is for what
+    /// fails.
     pub(crate) fn next(&mut self, now: Instant) -> Option<(u64, Request)> {
-        loop {
+        let mut damaged = 0;
+        while damaged < MAX_DAMAGED {
             let (id, request, file) = {
                 let state = self.output.state();
                 let entry = state.queue.get(state.queue.next(self.spool.is_some())?)?;
@@ -202,6 +208,7 @@ impl<'a> Store<'a> {
                     Ok(Some(read)) => read,
                     Ok(None) => {
                         self.set_aside(id, &file, now);
+                        damaged += 1;
                         continue;
                     }
                     Err(error) => {
@@ -232,9 +239,12 @@ impl<'a> Store<'a> {
                 Err(error) => {
                     tracing::error!(output = self.output.config.name, "a request is damaged: {error}");
                     self.drop(id, Loss::Corrupted);
+                    damaged += 1;
                 }
             }
         }
+        self.output.wake();
+        None
     }
 
     /// Reads the file of a request; none if it is gone, or something else.
@@ -257,7 +267,7 @@ impl<'a> Store<'a> {
     }
 
     fn set_aside(&mut self, id: u64, file: &str, now: Instant) {
-        let outcome = self.spool.as_ref().map_or(Ok(()), |spool| spool.set_aside(file));
+        let outcome = self.spool.as_mut().map_or(Ok(()), |spool| spool.set_aside(file));
         self.output.figures.count_bad_file();
         if let Some(entry) = self.output.state().queue.remove(id) {
             self.output.figures.dropped(entry.stream, Loss::Corrupted, entry.records);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use webb_otlp::{Encoding, Environment, LastWindow, Loss, Output, OutputConfig, SpoolConfig, Stream};
 
@@ -197,6 +198,30 @@ fn damage_is_set_aside() {
     assert_eq!(running.output.figures().bad_files(), 4);
     let bad = names(directory.path()).iter().filter(|name| name.rsplit('.').next() == Some("bad")).count();
     assert_eq!((bad, names(directory.path()).len()), (4, 4 + 3));
+}
+
+/// A directory full of damaged files does not hold up the thread: it gives signs of life between
+/// them, and what is whole arrives.
+#[test]
+fn much_damage_holds_up_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path().join("main");
+    fs::create_dir(&base).unwrap();
+    for number in 0..2000 {
+        fs::write(base.join(format!("x-{number:010}.rollups.1.otlp")), "damaged").unwrap();
+    }
+    let receiver = Receiver::grpc();
+    let running = Running::start(output(OutputConfig { spool: Some(spool(directory.path())), ..config(&receiver) }));
+    running.offer([request(Stream::Flows, Encoding::Gzip, 0..10)]);
+    wait_for("all files are set aside", || match running.output.figures().bad_files() {
+        2000 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    let ledger = running.settled();
+    assert_eq!((ledger.offered, ledger.delivered, ledger.dropped(Loss::Corrupted)), (2010, 10, 2000));
+    let beats = running.owner.beats.load(Relaxed);
+    assert!(beats >= 100, "{beats} signs of life");
+    assert_eq!(names(directory.path()).len(), 10);
 }
 
 /// A second process that was given the same directory says so, sends from memory, and takes the
