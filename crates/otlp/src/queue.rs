@@ -291,6 +291,16 @@ impl Queue {
         Some((entry.id, entry.request()))
     }
 
+    /// Notes that these files are gone, and no others: what is in memory has none any more.
+    pub(crate) fn keep_files(&mut self, is_there: impl Fn(&str) -> bool) {
+        for entry in self.streams.iter_mut().flatten() {
+            if entry.body.is_some() && entry.file.take_if(|file| !is_there(file)).is_some() {
+                self.spooled -= entry.size;
+                self.files -= 1;
+            }
+        }
+    }
+
     /// Notes that an entry has a file now. False if the entry was dropped meanwhile.
     pub(crate) fn saved(&mut self, id: u64, file: &str) -> bool {
         let Some(entry) = self.get_mut(id) else { return false };

@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -45,7 +45,7 @@ pub(crate) struct Spool {
     /// Names of damaged files, oldest first.
     bad: VecDeque<String>,
     /// Holds the lock.
-    _lock: File,
+    lock: File,
 }
 
 /// A file of the directory.
@@ -90,11 +90,21 @@ impl Spool {
             }
             Err(error) => return Err(failed(error.into())),
         }
-        let mut spool = Self { directory, fsync: config.fsync, bad: VecDeque::new(), _lock: lock };
+        let mut spool = Self { directory, fsync: config.fsync, bad: VecDeque::new(), lock };
         let found = spool
             .list()
             .map_err(|error| format!("the spool directory {} cannot be read: {error}", spool.directory.display()))?;
         Ok((spool, found))
+    }
+
+    /// False once the directory, or the file of its lock, is gone or another one: another process
+    /// may use what is there now. Blocks.
+    pub(crate) fn is_held(&self) -> bool {
+        match (fs::symlink_metadata(self.directory.join(LOCK)), self.lock.metadata()) {
+            (Ok(there), Ok(held)) => (there.dev(), there.ino()) == (held.dev(), held.ino()),
+            (Err(error), _) => error.kind() != io::ErrorKind::NotFound,
+            (_, Err(_)) => true,
+        }
     }
 
     fn list(&mut self) -> io::Result<Vec<Found>> {

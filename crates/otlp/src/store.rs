@@ -68,6 +68,7 @@ impl<'a> Store<'a> {
         let output = self.output;
         if let Some(config) = &output.config.spool {
             if now >= self.retry_at {
+                self.check();
                 self.open(config, now);
                 self.save(config, now);
             }
@@ -88,6 +89,17 @@ impl<'a> Store<'a> {
         }
     }
 
+    /// Closes the directory if it was removed or replaced, so that it is made again: without its
+    /// lock another process could use it too.
+    fn check(&mut self) {
+        if self.spool.take_if(|spool| !spool.is_held()).is_some() {
+            self.last_window = None;
+            self.output.figures.count_spool_error();
+            let name = &self.output.config.name;
+            tracing::warn!(output = name, "the spool directory was removed or replaced: it is opened anew");
+        }
+    }
+
     fn open(&mut self, config: &SpoolConfig, now: Instant) {
         if self.spool.is_some() {
             return;
@@ -97,6 +109,9 @@ impl<'a> Store<'a> {
             Err(why) => return self.fail(format!("{why}; requests wait in memory"), now),
         };
         let mut state = self.output.state();
+        let there: HashSet<&str> = found.iter().map(|found| found.file.as_str()).collect();
+        state.queue.keep_files(|file| there.contains(file));
+        drop(there);
         // An output before, of this process, may have left files that are not to be replaced.
         self.output.continue_sequence(found.iter().map(|found| sequence(&found.file)).max());
         let known: HashSet<String> = state.queue.iter().filter_map(|entry| entry.file.clone()).collect();

@@ -224,6 +224,37 @@ fn much_damage_holds_up_nothing() {
     assert_eq!(names(directory.path()).len(), 10);
 }
 
+/// A directory that is removed under an agent is made again with its lock, and has what waits in
+/// memory; one that another process has made in its place is not used.
+#[test]
+fn a_removed_directory_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path().join("main");
+    let config = OutputConfig { spool: Some(spool(directory.path())), ..nowhere() };
+    let running = Running::start(output(config.clone()));
+    let part = |number: i64| request(Stream::Rollups, Encoding::Gzip, number * 10..number * 10 + 10);
+    running.output.offer_window([part(0)], Some(LastWindow { end_ns: 700, ..LastWindow::default() }));
+    has_files(directory.path(), 2);
+    fs::remove_dir_all(&base).unwrap();
+    running.offer([part(1)]);
+    has_files(directory.path(), 3);
+    assert!(base.join("lock").exists() && base.join("last-window").exists());
+    running.has_problem("");
+    assert_eq!(running.logged("was removed or replaced").len(), 1);
+    assert_eq!(running.output.figures().spool_files(), 2);
+    // As one that another process has made by hand, and uses.
+    fs::rename(&base, directory.path().join("aside")).unwrap();
+    fs::create_dir(&base).unwrap();
+    let lock = fs::File::create(base.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    running.offer([part(2)]);
+    running.has_problem("is in use by another process");
+    assert_eq!((names(directory.path()), running.ledger().waiting), (Vec::new(), 30));
+    drop(lock);
+    has_files(directory.path(), 4);
+    assert_eq!(running.ledger().waiting, 30);
+}
+
 /// A second process that was given the same directory says so, sends from memory, and takes the
 /// directory over when the first has ended. Nothing is sent twice.
 #[test]
