@@ -23,7 +23,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use crate::environment::percent_decoded;
-use crate::partial::Partial;
+use crate::partial::{Content, Partial};
 use crate::protobuf::Fields;
 
 /// Characters of a receiver's text that are shown.
@@ -75,21 +75,6 @@ pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     /// What the receiver says of it.
     pub(crate) text: String,
-}
-
-/// The body of an answer.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Content<'a> {
-    pub(crate) bytes: &'a [u8],
-    /// These are its first bytes only.
-    pub(crate) is_cut: bool,
-}
-
-impl<'a> Content<'a> {
-    /// A body that was read to its end.
-    pub(crate) fn whole(bytes: &'a [u8]) -> Self {
-        Self { bytes, is_cut: false }
-    }
 }
 
 impl fmt::Display for Answer {

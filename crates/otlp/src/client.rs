@@ -24,12 +24,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::answer::{Answer, Content};
+use crate::answer::Answer;
 use crate::config::Protocol;
 use crate::environment::Environment;
 use crate::headers::Headers;
 use crate::hints;
 use crate::io::{CONNECTION, Fault, Io, begin_tls};
+use crate::partial::Content;
 use crate::proxy::Proxy;
 use crate::request::Request;
 use crate::resolved::Otlp;

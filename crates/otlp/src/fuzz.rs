@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::answer::{Answer, Content};
+use crate::answer::Answer;
 use crate::encoding::Encoding;
 use crate::kafka;
+use crate::partial::Content;
 use crate::request::{Request, Stream};
 
 /// Reads any bytes as an answer: that of gRPC with its status in the first byte, of HTTP, or of a

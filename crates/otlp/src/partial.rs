@@ -2,7 +2,6 @@
 
 use serde_json::Value as Json;
 
-use crate::answer::Content;
 use crate::protobuf::{Fields, Value, beginning};
 
 /// Text of a success that was not read to its end.
@@ -10,6 +9,21 @@ const TOO_LONG: &str = "its answer is longer than 64 KiB, and the rest was not l
 
 /// Text of a success whose body is something else.
 pub(crate) const NOT_OTLP: &str = "its answer is no ExportLogsServiceResponse; is it a receiver of OTLP?";
+
+/// The body of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// These are its first bytes only.
+    pub(crate) is_cut: bool,
+}
+
+impl<'a> Content<'a> {
+    /// A body that was read to its end.
+    pub(crate) fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes, is_cut: false }
+    }
+}
 
 /// The records that were not taken, and a text.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -220,7 +220,8 @@ fn partial_success_is_final() {
     }
 }
 
-/// A partial success may be JSON, whatever was sent; without a text the reason is said to be missing.
+/// A partial success may be JSON, whatever was sent; without a text the reason is said to be
+/// missing.
 #[test]
 fn partial_success_of_json() {
     let receiver = Receiver::http();
