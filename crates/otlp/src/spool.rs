@@ -170,6 +170,14 @@ impl Spool {
         self.put(window::FILE, window::encode(window, node).as_bytes())
     }
 
+    /// Removes it: rows of a later one may be sent that are not here. Blocks.
+    ///
+    /// # Errors
+    /// That of the system, but not if there is none.
+    pub(crate) fn remove_last_window(&self) -> io::Result<()> {
+        self.remove(window::FILE)
+    }
+
     /// Writes a file as a whole.
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let partial = self.directory.join(format!("{name}{PARTIAL}"));

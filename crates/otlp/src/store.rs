@@ -164,6 +164,7 @@ impl<'a> Store<'a> {
         let written = window.as_ref().map_or(Ok(()), |window| spool.write_last_window(window, &self.output.node));
         self.last_window = window;
         if let Err(error) = written {
+            let _absent_or_stays = spool.remove_last_window();
             self.output.figures.count_spool_error();
             if !std::mem::replace(&mut self.said_window, true) {
                 let name = &self.output.config.name;
@@ -344,6 +345,12 @@ impl<'a> Store<'a> {
     }
 
     fn fail(&mut self, why: String, now: Instant) {
+        // Rows of the next window are sent from memory, and the one that is noted is not the last
+        // then. A directory without room has room for this.
+        if let Some(spool) = &self.spool {
+            let _absent_or_stays = spool.remove_last_window();
+            self.last_window = None;
+        }
         self.output.figures.count_spool_error();
         self.problem = why;
         self.retry_at = now + RETRY_INTERVAL;

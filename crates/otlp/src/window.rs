@@ -23,7 +23,7 @@ const OF: &str = " of ";
 const ENDED: &str = " ended at unix ns ";
 
 /// Bytes of the file at most.
-const MAX_BYTES: u64 = 400;
+const MAX_BYTES: u64 = 600;
 
 /// A window that has ended, as the next process finds it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

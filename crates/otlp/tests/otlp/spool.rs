@@ -340,6 +340,11 @@ fn a_full_disk_is_said_once() {
     };
     offer(0);
     running.has_problem("answers 503");
+    running.output.offer_window([], Some(LastWindow { end_ns: 700, ..LastWindow::default() }));
+    wait_for("a note", || {
+        let names = names(&directory);
+        if names.iter().any(|name| name == "last-window") { Ok(()) } else { Err(format!("{names:?}")) }
+    });
     (1..30).for_each(offer);
     running.has_problem("No space left on device");
     // Also while the receiver is away, which was said just before.
@@ -349,6 +354,7 @@ fn a_full_disk_is_said_once() {
     });
     let ledger = running.ledger();
     assert_eq!((ledger.offered, ledger.waiting), (3000, 3000));
+    // What may be sent from now on is not noted, so there must be no note of before.
     assert!(names(&directory).iter().all(|name| name.ends_with(".otlp.gz")), "{:?}", names(&directory));
     assert!(running.output.figures().spool_errors() >= 1);
     let said = running.owner.problems.lock().unwrap().iter().filter(|problem| problem.contains("No space")).count();
@@ -361,6 +367,8 @@ fn a_full_disk_is_said_once() {
         offer(30);
         if running.output.figures().spool_files() > 0 { Ok(()) } else { Err(running.output.figures().problem()) }
     });
+    receiver.rules().always = None;
+    wait_for("a note again", || if directory.join("main/last-window").exists() { Ok(()) } else { Err(String::new()) });
 }
 
 /// A directory that is read-only is no reason to lose anything.
