@@ -50,6 +50,14 @@ struct {
 	__type(value, struct webb_swept);
 } swept SEC(".maps");
 
+/* Windows of rows that user space has handed on since the maps were made; only it reads and writes this. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} windows SEC(".maps");
+
 static __always_inline struct sweeping *the_sweep(void)
 {
 	__u32 zero = 0;

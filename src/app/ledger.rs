@@ -114,10 +114,20 @@ pub(super) fn of_rollups(
 ) -> Result<RollupLedger, RunError> {
     let maps = ledger.maps_id()?;
     let retransmits = ledger.retransmits()?;
-    let handed_over = taken_over
-        .map(|before| HandedOver { seen: seen_of(&*before.totals, retransmits), read_packets: before.read_packets });
+    let windows = ledger.windows()?;
+    let handed_over = taken_over.map(|before| HandedOver {
+        seen: seen_of(&*before.totals, retransmits),
+        read_packets: before.read_packets,
+        windows,
+    });
     let unrolled = Box::new(move || counters.unrolled());
-    Ok(RollupLedger { seen: Box::new(move || seen(&ledger)), unrolled, maps, handed_over })
+    let writer = ledger.clone();
+    let count_windows = Box::new(move |number| {
+        if let Err(error) = writer.set_windows(number) {
+            tracing::warn!("the next agent will not know the last window: {error}");
+        }
+    });
+    Ok(RollupLedger { seen: Box::new(move || seen(&ledger)), unrolled, count_windows, maps, handed_over })
 }
 
 /// What all hooks have seen, and what of it is in no row.

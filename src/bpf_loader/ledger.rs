@@ -10,7 +10,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hasher as _, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use aya::Ebpf;
@@ -34,6 +34,7 @@ struct Maps {
     totals: PerCpuArray<MapData, Plain<Totals>>,
     drop: Option<DropMaps>,
     retransmits: Option<PerCpuArray<MapData, Plain<Retransmits>>>,
+    windows: Mutex<Array<MapData, u64>>,
 }
 
 /// The maps of the drop program: totals, and suppressed drops by reason.
@@ -60,8 +61,9 @@ impl Ledger {
         totals: PerCpuArray<MapData, Plain<Totals>>,
         drop: Option<DropMaps>,
         retransmits: Option<PerCpuArray<MapData, Plain<Retransmits>>>,
+        windows: Array<MapData, u64>,
     ) -> Result<Self, LoadError> {
-        let ledger = Self(Arc::new(Maps { totals, drop, retransmits }));
+        let ledger = Self(Arc::new(Maps { totals, drop, retransmits, windows: Mutex::new(windows) }));
         ledger.totals().map_err(|error| super::object::refused("the totals", &error))?;
         Ok(ledger)
     }
@@ -126,6 +128,20 @@ impl Ledger {
             hasher.write(row.more_seeds.as_bytes());
         }
         Ok(hasher.finish())
+    }
+
+    /// Windows of rows that were handed on since the maps were made, by processes before too.
+    pub fn windows(&self) -> Result<u64, RunError> {
+        let windows = self.0.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = SYSCALLS.count(OwnMap::Windows, MapOperation::Lookup, || windows.get(&0, 0));
+        found.map_err(|error| RunError::map("reading the number of windows", error))
+    }
+
+    /// Sets that number, for the next process.
+    pub fn set_windows(&self, number: u64) -> Result<(), RunError> {
+        let mut windows = self.0.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = SYSCALLS.count(OwnMap::Windows, MapOperation::Update, || windows.set(0, number, 0));
+        set.map_err(|error| RunError::map("writing the number of windows", error))
     }
 
     /// Retransmitted segments since the programs were loaded, over all CPUs; none where the kernel

@@ -173,7 +173,7 @@ impl Probes {
             write_constants(&mut totals, settings)?;
         }
         pins.as_ref().map(Pins::complete).transpose()?;
-        let ledger = Ledger::new(totals, drop_maps, retransmits)?;
+        let ledger = Ledger::new(totals, drop_maps, retransmits, take_map(&mut flow, "windows")?)?;
         let mut run = |name| {
             let program: &mut aya::programs::RawTracePoint = program(&mut flow, name)?;
             program_fd(name, program.fd())

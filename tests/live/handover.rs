@@ -282,6 +282,36 @@ fn heartbeats_go_on() {
     }
 }
 
+/// An agent without a spool directory sends rows between two that have one: the note of the first
+/// is not of the last window, so the third claims no packet of the second's rows as lost, and does
+/// not say since when there are no rows.
+#[test]
+fn a_stale_last_window_is_not_believed() {
+    let Some(lab) = Lab::up() else { return };
+    let pins = BpfFilesystem::mount(&lab);
+    let directory = lab.dir.path().join("spool");
+    fs::create_dir(&directory).unwrap();
+    let spool = format!(", spool: {{directory: '{}'}}", directory.display());
+    let receiver = Receiver::with(&lab, "node", "rollups: {window: 1s}\n", &spool);
+    let with_spool = fs::read_to_string(&receiver.outputs).unwrap();
+    let config = config(&pins.directory(), &format!("outputs_config: {}\n", receiver.outputs));
+    let traffic = Traffic::start(&lab);
+    let of = |event: &str| receiver.rows().into_iter().filter(|row| row["event"] == event).collect::<Vec<Row>>();
+    for (number, outputs) in [with_spool.clone(), with_spool.replace(&spool, ""), with_spool].iter().enumerate() {
+        fs::write(&receiver.outputs, outputs).unwrap();
+        let mut agent = Agent::start_with(&lab, &config);
+        let instance = ledger_instance(&mut agent, || of("webb.gap").get(number).cloned());
+        agent.wait_until("packets in rows", |_| ledger(&receiver.rows(), Some(&instance))[2] > 200);
+        agent.signal("TERM");
+        agent.ended();
+    }
+    traffic.stop();
+    let gaps = of("webb.gap");
+    assert_eq!(gaps[2].get("webb.gap.handed_over").map(String::as_str), Some("true"));
+    assert_eq!(gaps[2].get("webb.gap.start"), None);
+    assert_eq!(sum(&of("webb.heartbeat"), "webb.rollup.lost_packets", &[]), 0);
+}
+
 /// The instance of a gap record.
 fn ledger_instance(agent: &mut Agent, gap: impl Fn() -> Option<Row>) -> String {
     agent.wait_until("a gap", |_| gap().is_some());

@@ -79,6 +79,18 @@ impl RollupState {
         let _first_stays = self.following.set((most, list));
     }
 
+    /// Hands on the rows of windows that have ended. Where one is handed on for the first time the
+    /// notes of all others are stale.
+    pub(super) fn flush(&self, work: &mut Work) {
+        if std::mem::take(&mut work.is_new)
+            && let Some(ledger) = self.ledger.get()
+        {
+            work.windows_sent += 1;
+            (ledger.count_windows)(ledger.windows_before() + work.windows_sent);
+        }
+        work.flush();
+    }
+
     pub(super) fn seen(&self) -> Option<Seen> {
         self.ledger.get()?.seen()
     }
@@ -118,6 +130,12 @@ impl RollupState {
         self.lane.skipped_of_rows() + self.figures.panicked() + of_reader
     }
 
+    /// Last window of a process before, if it is known that there was none after it.
+    pub(super) fn before(&self) -> Option<&LastWindow> {
+        let ledger = self.ledger.get();
+        self.before.get().filter(|window| ledger.is_none_or(|ledger| !ledger.is_stale(&window.note)))
+    }
+
     /// Begins the ledger with what is wanted now. Rows of a process that has read nothing yet have
     /// all that it will read; else what went before is of no row.
     pub(super) fn begin_ledger(&self, work: &mut Work) {
@@ -127,7 +145,12 @@ impl RollupState {
             work.start = None;
             return work.encoder.begin_from(self.lost(), self.seen());
         };
-        let note = self.before.get().map_or("", |window| &window.note);
+        if self.before.get().is_some_and(|window| ledger.is_stale(&window.note)) {
+            tracing::warn!(
+                "rows were sent after the last window that a spool directory has: it is not known when the last one ended"
+            );
+        }
+        let note = self.before().map_or("", |window| &window.note);
         let start = ledger.start(note);
         (work.start, work.is_handed_over) = (Some(start), ledger.handed_over.is_some());
         self.figures.lost_before.store(start.lost_packets, Relaxed);
@@ -139,7 +162,8 @@ impl RollupState {
         let note = self.ledger.get().zip(seen).map(|(ledger, seen)| {
             let of_rows = work.rollups.totals().packets + self.lost_here().packets;
             let has_all = work.start.filter(|_| self.counts().ignored == 0);
-            ledger.note(seen, has_all.map(|start| start.read_packets + of_rows))
+            let number = ledger.windows_before() + work.windows_sent + 1;
+            ledger.note(seen, number, has_all.map(|start| start.read_packets + of_rows))
         });
         LastWindow { end_ns, note: note.unwrap_or_default() }
     }

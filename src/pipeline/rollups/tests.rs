@@ -1,7 +1,7 @@
 //! Windows and their requests, by a clock of the test.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -214,6 +214,7 @@ fn heartbeats_have_the_packets_of_rejected_records() {
     state.reads_seen(RollupLedger {
         seen: Box::new(|| Some(Seen { packets: 30, missing_packets: 5, foreign_packets: 1, ..Seen::default() })),
         unrolled: Box::new(move || of_reader.unrolled()),
+        count_windows: Box::new(|_| {}),
         maps: 1,
         handed_over: None,
     });
@@ -267,6 +268,53 @@ fn a_gap_begins_with_the_window_of_before() {
         let second = i64::try_from(S).unwrap();
         assert_eq!(gaps(work), [(start.map(|start: i64| start * second), 90 * second)], "{before:?}");
     }
+}
+
+/// The number of windows that were handed on goes to the programs' maps before the rows go, once
+/// for each. So a process that finds a note of fewer knows that it is not of the last window: its
+/// gap has no start, and it claims no packet as lost.
+#[test]
+fn a_note_of_another_window_is_not_believed() {
+    let counted = Arc::new(AtomicU64::new(0));
+    let process = |windows: u64, before: Option<LastWindow>| {
+        let (output, now) = (plain_output(), Instant::now());
+        let state = state("worker-1", &output);
+        let seen = Seen { packets: 1000, ..Seen::default() };
+        let count = Arc::clone(&counted);
+        state.reads_seen(RollupLedger {
+            seen: Box::new(move || Some(seen)),
+            unrolled: Box::new(Unrolled::default),
+            count_windows: Box::new(move |number| count.store(number, Relaxed)),
+            maps: 1,
+            handed_over: Some(HandedOver { seen, read_packets: 900, windows }),
+        });
+        if let Some(before) = before {
+            state.go_on_from(before);
+        }
+        let work = &mut *state.work();
+        turn(&state, work, 90 * S, now);
+        let (start, lost) = (gaps(work)[0].0, state.lost().packets);
+        add(work, 1..11);
+        turn(&state, work, 120 * S, now);
+        let noted = work.last.clone().unwrap();
+        assert_eq!((counted.load(Relaxed), work.windows_sent), (windows, 0), "they wait for the node's time");
+        state.flush(work);
+        state.flush(work);
+        assert_eq!((counted.load(Relaxed), work.windows_sent), (windows + 1, 1));
+        (start, lost, noted)
+    };
+    let (start, lost, noted) = process(0, None);
+    assert_eq!((start, lost), (None, 0));
+    // Ten packets are in rows; of the 900 that were read before nothing is known.
+    let LastWindow { end_ns, note } = noted.clone();
+    assert_eq!((end_ns, note.split(' ').next_back()), (120 * S, Some("910")));
+    let of_before = LastWindow { end_ns: 80 * S, note: note.replace(" 910", " 800") };
+    let end = i64::try_from(80 * S).unwrap();
+    let (start, lost, _) = process(1, Some(of_before.clone()));
+    assert_eq!((start, lost), (Some(end), 100), "what was read after it is in no row");
+    counted.store(2, Relaxed);
+    let (start, lost, _) = process(2, Some(of_before));
+    assert_eq!((start, lost), (None, 0), "another window was sent after it");
 }
 
 /// A step back of the clock ends the window and begins another instance with a gap of its own,

@@ -27,7 +27,7 @@ impl RollupState {
             } else if !work.wanted.is_on() {
                 self.begin_ledger(work);
             }
-            work.flush();
+            self.flush(work);
             work.wanted = wanted;
             self.make_feeds(work);
         }
@@ -49,7 +49,7 @@ impl RollupState {
             self.spread(work, closing.window.seconds, now);
         }
         if work.flush_at.is_some_and(|at| now >= at) {
-            work.flush();
+            self.flush(work);
         }
         self.make_good(work, now);
         self.publish(work);
@@ -74,7 +74,7 @@ impl RollupState {
         work.rollups.apply(work.settings);
         self.list();
         work.windows = Some(Windows::new(work.settings.window, now_ns));
-        let last_ns = work.last.as_ref().or_else(|| self.before.get()).map(|window| window.end_ns);
+        let last_ns = work.last.as_ref().or_else(|| self.before()).map(|window| window.end_ns);
         // The clock may have gone back while no rows were wanted.
         let last_ns = last_ns.filter(|last_ns| *last_ns <= now_ns);
         let Work { encoder, feeds, held, is_handed_over, .. } = work;
@@ -88,7 +88,7 @@ impl RollupState {
         if let Some(windows) = work.windows.take() {
             self.close(work, windows.open(), now_ns);
         }
-        work.flush();
+        self.flush(work);
         self.publish(work);
     }
 
@@ -103,6 +103,7 @@ impl RollupState {
         encoder.window(window, rollups, (self.lost(), seen), now_ns, |record| add_to_all(feeds, held, record));
         work.hold();
         work.last = Some(self.last_window(work, now_ns.min(window.end_ns()), seen));
+        work.is_new = true;
         self.figures.windows.fetch_add(1, Relaxed);
         self.publish(work);
     }

@@ -32,6 +32,10 @@ pub(super) struct Work {
     pub(super) index: Arc<Index>,
     /// The last window that has ended.
     pub(super) last: Option<LastWindow>,
+    /// Its rows were not handed on yet.
+    pub(super) is_new: bool,
+    /// Windows that this process has handed on.
+    pub(super) windows_sent: u64,
     /// What the ledger began with; none while it is not known what was read before.
     pub(super) start: Option<Start>,
     /// The next instance has what was counted before it.
@@ -64,6 +68,8 @@ impl Work {
             place: Place::default(),
             index: Arc::default(),
             last: None,
+            is_new: false,
+            windows_sent: 0,
             start: None,
             is_handed_over: false,
             flush_at: None,
