@@ -112,7 +112,8 @@ impl Answer {
     pub(crate) fn grpc_without_status(found: &[u8], message: &[u8]) -> Self {
         let mut answer = Self::grpc(2, message, None, Content::default());
         let said = std::mem::take(&mut answer.text);
-        answer.text = format!("its grpc-status is {:?}, and statuses are 0 to 16", shown(found));
+        // Without escapes: what is masked is found as it was sent.
+        answer.text = format!("its grpc-status is \"{}\", and statuses are 0 to 16", shown(found));
         if !said.is_empty() {
             answer.text.push_str("; ");
             answer.text.push_str(&said);
@@ -159,6 +160,7 @@ impl Answer {
         Self { code: status.to_string(), verdict, text }
     }
 
+    /// A success, with what its body says of the records.
     fn taken(code: String, body: Content<'_>) -> Self {
         let Partial { rejected, text } = Partial::read(body);
         Self { code, verdict: Verdict::Taken { rejected }, text: shown(&text) }

@@ -144,6 +144,7 @@ pub(crate) fn summed(metrics: &str) -> (InMemoryPipeline, Arc<RollupState>, Arc<
     state.reads_seen(RollupLedger {
         seen: Box::new(|| None),
         unrolled: Box::new(move || counters.unrolled()),
+        count_windows: Box::new(|_| {}),
         maps: 1,
         handed_over: None,
     });
