@@ -7,6 +7,8 @@
 //! outputs_config ──▶ outputs ────────────▶ OutputsFile  ──▶ actors::outputs
 //! ```
 
+#[cfg(test)]
+mod chart_tests;
 mod filters;
 mod flowlogs;
 mod flows;
