@@ -50,7 +50,7 @@ struct {
 	__type(value, struct webb_swept);
 } swept SEC(".maps");
 
-/* Windows of rows that user space has handed on since the maps were made; only it reads and writes this. */
+/* Windows of rows that user space has sent since the maps were made; only it reads and writes this. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

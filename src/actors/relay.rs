@@ -123,7 +123,7 @@ impl RelayClient {
         {
             let mut held = self.following.held();
             // Nodes, which are not held, may have been on their way when the last run ended.
-            held.distrust_nodes();
+            held.invalidate_nodes();
             let named: BTreeSet<&ObjectKey> = held.keys().collect();
             cache.keep_relayed(|key| named.contains(key));
             cache.set_relayed_blocks(held.blocks());

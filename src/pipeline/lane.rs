@@ -23,10 +23,10 @@ pub(super) const DEPTH: usize = 128;
 
 /// Number of batches at which the rollups' thread is woken before its time. Many at once cost it
 /// fewer wakes and cache misses, and these still fit a core's cache.
-const GATHERED: usize = DEPTH / 4;
+const WAKE_THRESHOLD: usize = DEPTH / 4;
 
-/// Longest time for which the rollups' thread gathers batches.
-pub(super) const GATHER: Duration = Duration::from_millis(250);
+/// Longest time that a batch waits for the rollups' thread.
+pub(super) const MAX_BATCH_DELAY: Duration = Duration::from_millis(250);
 
 /// An item that travels on a lane.
 #[derive(Debug)]
@@ -66,14 +66,14 @@ pub(super) fn count(takes: Taken, batch: &Batch) -> u64 {
 #[derive(Debug, Clone)]
 pub struct LaneWaker {
     to: Sender<Item>,
-    bell: Sender<()>,
+    wakeup: Sender<()>,
 }
 
 impl LaneWaker {
     /// Has the consumer see whether it is time to stop. One whose lane is full does not wait.
     pub fn wake(&self) {
         let _full = self.to.try_send(Item::Wake);
-        let _has_rung = self.bell.try_send(());
+        let _already_woken = self.wakeup.try_send(());
     }
 }
 
@@ -82,8 +82,8 @@ impl LaneWaker {
 pub struct Lane {
     id: u64,
     to: Sender<Item>,
-    /// Ends [`Lane::gather`].
-    bell: (Sender<()>, Receiver<()>),
+    /// Ends [`Lane::wait_for_batches`].
+    wakeup: (Sender<()>, Receiver<()>),
     /// Items that must not be skipped and found the lane full; sent before anything that comes
     /// later.
     unsent: Mutex<VecDeque<Item>>,
@@ -117,7 +117,7 @@ impl Lane {
         let lane = Self {
             id: LANES.fetch_add(1, Relaxed),
             to,
-            bell: bounded(1),
+            wakeup: bounded(1),
             consumer,
             unsent: Mutex::default(),
             has_unsent: AtomicBool::new(false),
@@ -136,13 +136,13 @@ impl Lane {
 
     /// Waker of the consumer.
     pub fn waker(&self) -> LaneWaker {
-        LaneWaker { to: self.to.clone(), bell: self.bell.0.clone() }
+        LaneWaker { to: self.to.clone(), wakeup: self.wakeup.0.clone() }
     }
 
     /// Waits until so many batches have come that the rollups should take them, until they are
     /// woken, or for `time`.
-    pub(super) fn gather(&self, time: Duration) {
-        let _rung_or_over = self.bell.1.recv_timeout(time);
+    pub(super) fn wait_for_batches(&self, time: Duration) {
+        let _woken_or_over = self.wakeup.1.recv_timeout(time);
     }
 
     /// Identifies this lane; a number is given once.
@@ -216,8 +216,8 @@ impl Lane {
         }
         let queued = self.to.len();
         self.component.set_queue(queued);
-        if self.consumer == Consumer::Rollups && queued >= GATHERED {
-            let _has_rung = self.bell.0.try_send(());
+        if self.consumer == Consumer::Rollups && queued >= WAKE_THRESHOLD {
+            let _already_woken = self.wakeup.0.try_send(());
         }
     }
 
@@ -329,13 +329,13 @@ mod tests {
     fn many_batches_wake_the_rollups() {
         let (lane, items) = Lane::to(Consumer::Rollups, Components::default().component("unused"));
         let batch = Arc::new(Batch { index: Arc::default(), flows: vec![Flow::default()], extras: Vec::new() });
-        let is_rung = || lane.bell.1.try_recv().is_ok();
+        let is_woken = || lane.wakeup.1.try_recv().is_ok();
         for queued in 1..=DEPTH {
             lane.send(&batch, || ());
-            assert_eq!(is_rung(), queued >= GATHERED, "{queued}");
+            assert_eq!(is_woken(), queued >= WAKE_THRESHOLD, "{queued}");
         }
         assert_eq!((lane.skipped(), items.try_iter().count()), (0, DEPTH));
         lane.waker().wake();
-        assert!(is_rung());
+        assert!(is_woken());
     }
 }

@@ -286,7 +286,7 @@ fn heartbeats_go_on() {
 /// is not of the last window, so the third claims no packet of the second's rows as lost, and does
 /// not say since when there are no rows.
 #[test]
-fn a_stale_last_window_is_not_believed() {
+fn a_stale_last_window_is_ignored() {
     let Some(lab) = Lab::up() else { return };
     let pins = BpfFilesystem::mount(&lab);
     let directory = lab.dir.path().join("spool");

@@ -206,8 +206,8 @@ impl Held {
 
     /// Has the next stream send all nodes: those that were sent may not have arrived where they are
     /// kept.
-    pub fn distrust_nodes(&mut self) {
-        self.sent_nodes.distrust();
+    pub fn invalidate_nodes(&mut self) {
+        self.sent_nodes.invalidate();
     }
 
     /// Begins a new stream: the relay knows nothing of what is held. It may be of a version that

@@ -17,7 +17,7 @@ pub(crate) struct HeldNodes {
     digests: BTreeMap<Box<str>, NodesDigest>,
     /// Those of an earlier stream that this one has not sent yet.
     unconfirmed: BTreeSet<Box<str>>,
-    /// The relay was told the digest, and has sent nothing of nodes since.
+    /// The digest was sent to the relay, which has sent no nodes since.
     is_offered: bool,
 }
 
@@ -31,7 +31,7 @@ impl HeldNodes {
     }
 
     /// Offers no digest before all nodes were sent again.
-    pub(crate) fn distrust(&mut self) {
+    pub(crate) fn invalidate(&mut self) {
         self.digests.values_mut().for_each(|digest| *digest = NodesDigest::default());
     }
 
@@ -120,10 +120,10 @@ mod tests {
 
     /// Nodes that may not be cached are offered once all were sent again, and no sooner.
     #[test]
-    fn distrusted_nodes_are_sent_again() {
+    fn invalidated_nodes_are_sent_again() {
         let mut held = HeldNodes::default();
         removed(&mut held, part(true, false, &["a", "b"]));
-        held.distrust();
+        held.invalidate();
         assert_eq!(held.offer(), None);
         removed(&mut held, part(true, true, &["a"]));
         assert_eq!(held.offer(), None, "the rest has not come");
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(held.offer(), Some(digest(&["a"])));
     }
 
-    /// A relay that refers to nodes that it was not told of is wrong, and so is one that does it
+    /// A relay that refers to nodes that were not offered is wrong, and so is one that does it
     /// after others.
     #[test]
     fn only_offered_nodes_are_referred_to() {

@@ -32,7 +32,7 @@ pub enum ProtocolError {
     /// A node without a name, or with a network that is none.
     #[error("a node has no valid name, or a network of no valid length")]
     Node,
-    /// Nodes that are said to be known, of an agent that said of none.
+    /// A reference to nodes that the agent has not offered.
     #[error("the nodes of another stream are referred to, which were not offered")]
     UnknownNodes,
     /// More profiles, pods of an address, networks or nodes than there can be.

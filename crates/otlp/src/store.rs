@@ -23,7 +23,7 @@ use crate::window::LastWindow;
 /// Time after which a directory that cannot be used is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Damaged requests at most that are passed over before the thread gives another sign of life.
+/// Damaged requests at most that are passed over before the thread's next heartbeat.
 const MAX_DAMAGED: usize = 16;
 
 /// The queue and its directory.

@@ -8,14 +8,14 @@ use super::state::RollupState;
 use super::work::Work;
 
 /// Time without further losses after which a listing follows: it would be lost as well.
-pub(super) const QUIET: Duration = Duration::from_secs(5);
+pub(super) const LISTING_DELAY: Duration = Duration::from_secs(5);
 
 impl RollupState {
     /// Requests a listing some time after flows were skipped, and no more are.
     pub(super) fn make_good(&self, work: &mut Work, now: Instant) {
         let skipped = self.lane.skipped();
         if skipped != work.skipped {
-            (work.skipped, work.list_at) = (skipped, Some(now + QUIET));
+            (work.skipped, work.list_at) = (skipped, Some(now + LISTING_DELAY));
         }
         if work.list_at.is_some_and(|at| now >= at) {
             work.list_at = None;

@@ -9,7 +9,7 @@ use webb_flow::clock::unix_ns;
 
 use super::state::RollupState;
 use super::work::Work;
-use crate::pipeline::lane::{DEPTH, GATHER};
+use crate::pipeline::lane::{DEPTH, MAX_BATCH_DELAY};
 use crate::pipeline::{Item, Lifecycle};
 
 impl RollupState {
@@ -63,7 +63,7 @@ pub fn roll_up(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &RollupState
         if stopping {
             return state.end(&mut work, unix_ns());
         }
-        let wait = work.wait(unix_ns()).min(GATHER);
-        lifecycle.while_idle(wait, || state.lane.gather(wait));
+        let wait = work.wait(unix_ns()).min(MAX_BATCH_DELAY);
+        lifecycle.while_idle(wait, || state.lane.wait_for_batches(wait));
     }
 }

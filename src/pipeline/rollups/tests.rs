@@ -18,7 +18,7 @@ use webb_otlp::{BatchConfig, Environment, LastWindow, Output, OutputConfig, Stre
 use webb_rollup::{DEFAULT_SPREAD, Seen};
 use zerocopy::IntoBytes as _;
 
-use super::listings::QUIET;
+use super::listings::LISTING_DELAY;
 use super::site::spread;
 use super::work::Work;
 use super::*;
@@ -164,9 +164,9 @@ fn listings_make_losses_good() {
     state.take_step(work, ListingStep::End);
     assert_eq!(removed(work), 0, "the listing is not whole");
     turn(&state, work, 90 * S, now);
-    turn(&state, work, 90 * S, now + QUIET / 2);
-    assert_eq!((requested(), work.wait(90 * S) <= QUIET), (1, true));
-    turn(&state, work, 90 * S, now + QUIET);
+    turn(&state, work, 90 * S, now + LISTING_DELAY / 2);
+    assert_eq!((requested(), work.wait(90 * S) <= LISTING_DELAY), (1, true));
+    turn(&state, work, 90 * S, now + LISTING_DELAY);
     assert_eq!(requested(), 2);
     state.take_step(work, ListingStep::Begin);
     state.take_step(work, ListingStep::End);
@@ -274,7 +274,7 @@ fn a_gap_begins_with_the_window_of_before() {
 /// for each. So a process that finds a note of fewer knows that it is not of the last window: its
 /// gap has no start, and it claims no packet as lost.
 #[test]
-fn a_note_of_another_window_is_not_believed() {
+fn a_note_of_another_window_is_ignored() {
     let counted = Arc::new(AtomicU64::new(0));
     let process = |windows: u64, before: Option<LastWindow>| {
         let (output, now) = (plain_output(), Instant::now());

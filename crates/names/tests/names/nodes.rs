@@ -108,7 +108,7 @@ fn known_nodes_are_left_out() {
         (false, false, 1, &["0".to_owned()][..])
     );
     assert_eq!(lease.next(), None);
-    // This one's agent is another, which was not told of that.
+    // This one's agent is another, which has not received that.
     let whole = taken(&relays[1], &mut held);
     assert!(matches!(&*whole, [nodes] if nodes.begins && nodes.changed.len() == 10), "{whole:?}");
 }

@@ -200,7 +200,7 @@ fn damage_is_set_aside() {
     assert_eq!((bad, names(directory.path()).len()), (4, 4 + 3));
 }
 
-/// A directory full of damaged files does not hold up the thread: it gives signs of life between
+/// A directory full of damaged files does not hold up the thread: it emits heartbeats between
 /// them, and what is whole arrives.
 #[test]
 fn much_damage_holds_up_nothing() {
@@ -220,7 +220,7 @@ fn much_damage_holds_up_nothing() {
     let ledger = running.settled();
     assert_eq!((ledger.offered, ledger.delivered, ledger.dropped(Loss::Corrupted)), (2010, 10, 2000));
     let beats = running.owner.beats.load(Relaxed);
-    assert!(beats >= 100, "{beats} signs of life");
+    assert!(beats >= 100, "{beats} heartbeats");
     assert_eq!(names(directory.path()).len(), 10);
 }
 
