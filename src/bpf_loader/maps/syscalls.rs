@@ -33,7 +33,8 @@ macro_rules! labels {
 labels! {
     /// A map that this process reads or writes by system calls.
     OwnMap: Totals "totals", DropTotals "drop_totals", Suppressed "suppressed", Swept "swept", Ports "ports",
-        Windows "windows", Claims "claims", AtDevice "at_device", Retransmits "retransmits", Layer7Totals "l7_totals", Layer7Switch "l7_switch"
+        Windows "windows", Claims "claims", AtDevice "at_device", Retransmits "retransmits", Layer7Totals "l7_totals",
+        Layer7Switch "l7_switch"
 }
 
 labels! {

@@ -116,9 +116,8 @@ impl RollupLedger {
     }
 
     /// The note for the next process about a window's end, at which `seen` was read. `windows`: its
-    /// number since the maps were made. `rolled_up`:
-    /// packets of records that were read since the maps were made, and are in rows or lost; none
-    /// where rows were not made all the time.
+    /// number since the maps were made. `rolled_up`: packets of records that were read since then,
+    /// and are in rows or lost; none where rows were not made all the time.
     pub(super) fn note(&self, seen: Seen, windows: u64, rolled_up: Option<u64>) -> String {
         let foreign = (self.unrolled)().foreign_packets;
         // The next process counts from 0 what is not the programs'.
